@@ -1,0 +1,48 @@
+"""The topics: what each is called, how it is kept, and which ones must agree on their partition count."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+RAW = "events.raw"
+STITCHED = "events.stitched"
+REJECTED = "events.rejected"
+LINKS = "identity.links"
+PROJECTS = "control.projects"
+
+WORKER_GROUP = "whipstitch-worker"
+IDENTITY_TABLE = "identity"
+IDENTITY_CHANGELOG = f"{WORKER_GROUP}-{IDENTITY_TABLE}-changelog"
+
+
+class Cleanup(StrEnum):
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as it must be. `partitions` "data" means: as many as every other data topic, so that what a key
+    leaves on one partition of `events.raw` it leaves on the same partition of every topic behind it."""
+
+    name: str
+    holds: str
+    partitions: Literal["data", 1]
+    cleanup: Cleanup
+    retention: Literal["raw", "week", "forever"]
+
+
+TOPICS = (
+    Topic(RAW, "what clients sent, with what the ingress stamped; the source of truth", "data", Cleanup.DELETE, "raw"),
+    Topic(
+        STITCHED,
+        "events checked, deduplicated, attributed; the log of dedupe",
+        "data",
+        Cleanup.DELETE,
+        "raw",
+    ),
+    Topic(REJECTED, "dead letters: the original record and why", "data", Cleanup.DELETE, "raw"),
+    Topic(LINKS, "facts that tie an anonymous id to a user, and resets", "data", Cleanup.DELETE, "forever"),
+    Topic(IDENTITY_CHANGELOG, "the identity table: anonymous id to owners", "data", Cleanup.COMPACT, "forever"),
+    Topic(PROJECTS, "projects, keys and their settings", 1, Cleanup.COMPACT, "forever"),
+)
