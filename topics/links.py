@@ -15,7 +15,7 @@ class LinkKind(StrEnum):
     RESET = "reset"  # ends an ownership; has no user
 
 
-class LinkFact(msgspec.Struct, frozen=True):
+class LinkFact(msgspec.Struct, frozen=True, gc=False):
     """`timestamp` and `received_at` are Unix seconds; `user_id` is None where `kind` is reset, and only there."""
 
     project_id: str

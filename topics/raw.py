@@ -11,7 +11,7 @@ import msgspec
 
 STAMP_HEADER = "whipstitch"
 
-EMPTY = msgspec.Raw(b"")
+EMPTY_OBJECT = msgspec.Raw(b"{}")
 
 
 class Dialect(StrEnum):
@@ -20,9 +20,9 @@ class Dialect(StrEnum):
     MIXPANEL = "mixpanel"
 
 
-class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
+class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What the ingress knows of one event. Instants are Unix milliseconds; `context` and `integrations` are a batch's
-    own, as its client wrote them; `call` is the endpoint's event type, or "" where the event itself says it."""
+    own objects, as its client wrote them; `call` is the endpoint's event type, or "" where the event itself says it."""
 
     project_id: str
     message_id: str
@@ -33,8 +33,8 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
     ip: str | None = None
     user_agent: str | None = None
     sent_at: str | None = None
-    context: msgspec.Raw = EMPTY
-    integrations: msgspec.Raw = EMPTY
+    context: msgspec.Raw = EMPTY_OBJECT
+    integrations: msgspec.Raw = EMPTY_OBJECT
 
 
 _encoder = msgspec.json.Encoder()

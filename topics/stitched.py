@@ -8,14 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from topics.raw import EMPTY
+from topics.raw import EMPTY_OBJECT
 
 EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
 
-EMPTY_OBJECT = msgspec.Raw(b"{}")
 
-
-class StitchedEvent(msgspec.Struct, frozen=True):
+class StitchedEvent(msgspec.Struct, frozen=True, gc=False):
     """The canonical event. `properties`, `traits`, `context` and `integrations` are JSON objects, not decoded;
     `raw` is the client's own JSON of this event, byte for byte."""
 
@@ -37,10 +35,10 @@ class StitchedEvent(msgspec.Struct, frozen=True):
     integrations: msgspec.Raw = EMPTY_OBJECT
     library: str | None = None
     warnings: tuple[str, ...] = ()
-    raw: msgspec.Raw = EMPTY
+    raw: msgspec.Raw = EMPTY_OBJECT
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What the dedupe state needs of a stitched record."""
 
     project_id: str

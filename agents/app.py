@@ -1,0 +1,132 @@
+"""The worker's Faust app: which agent reads which topic, and what an agent does with a batch."""
+
+import asyncio
+import logging
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+import tenacity
+from faust.types import TP
+
+from agents.failure import die, end_process
+from agents.sink import Sink
+from agents.stitch import Stitcher
+from agents.transport import BatchApp, BatchConsumer
+from broker.connection import client_options
+from broker.errors import BrokerUnavailable
+from pipeline.settings import Settings
+from topics import names
+from topics.records import RawRecord
+
+logger = logging.getLogger(__name__)
+
+_MOST_RECORDS_A_POLL = 4000
+_BATCHES_WAITING_A_PARTITION = 2
+_LONGEST_RETRY_S = 5.0
+
+
+def new_app(settings: Settings, partitions: int, id: str = names.WORKER_GROUP) -> BatchApp:
+    """An app without agents. `partitions` is what the data topics have."""
+    return BatchApp(
+        id,
+        broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
+        broker_credentials=_credentials(settings),
+        broker_max_poll_records=_MOST_RECORDS_A_POLL,
+        broker_commit_interval=0.5,
+        stream_buffer_maxsize=max(8, _BATCHES_WAITING_A_PARTITION * partitions),
+        store="memory://",
+        datadir=settings.data / "faust",
+        topic_partitions=partitions,
+        topic_replication_factor=settings.replication,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        web_enabled=False,
+    )
+
+
+def identity_table(app: BatchApp, partitions: int) -> faust.Table:
+    """Anonymous id to owners. Its changelog is written by the stitch agent, together with its other outputs."""
+    return app.Table(names.IDENTITY_TABLE, key_type=bytes, value_type=bytes, partitions=partitions)
+
+
+def stored(table: faust.Table) -> MutableMapping[bytes, bytes]:
+    """The table's own storage, beneath the per-write changelog message."""
+    return cast(MutableMapping[bytes, bytes], table.data)
+
+
+def add_stitch_agent(app: BatchApp, stitcher: Stitcher) -> None:
+    @app.on_partitions_assigned.connect
+    def assigned(sender: Any, partitions: set[TP], **_: Any) -> None:
+        stitcher.assigned({tp.partition for tp in partitions if tp.topic == names.RAW})
+
+    async def settle(tp: TP, records: list[RawRecord], acknowledge: Callable[[], None]) -> None:
+        await _settled(stitcher, tp.partition, records)
+        acknowledge()
+
+    _add_agent(app, names.RAW, "stitch", settle)
+
+
+def add_sink_agent(app: BatchApp, topic: str, sink: Sink) -> None:
+    async def take(tp: TP, records: list[RawRecord], acknowledge: Callable[[], None]) -> None:
+        await sink.take(records, acknowledge)
+
+    _add_agent(app, topic, f"sink-{topic}", take)
+
+    @app.task
+    async def run(app: BatchApp) -> None:
+        inserting = asyncio.create_task(sink.run(), name=f"sink-{topic}")
+        inserting.add_done_callback(_end_process_on_error)
+        try:
+            await inserting
+        finally:
+            inserting.cancel()
+
+
+def write_ready_file(app: BatchApp, ready_file: Path, text: str) -> None:
+    """Write `text` there whenever partitions are assigned and tables recovered: events are stitched from then on."""
+
+    @app.on_rebalance_complete.connect
+    def ready(sender: Any, **_: Any) -> None:
+        ready_file.write_text(text)
+
+
+def _add_agent(app: BatchApp, topic: str, name: str, handle: Callable[..., Any]) -> None:
+    channel = app.topic(topic, key_serializer="raw", value_serializer="raw", acks=False)
+
+    async def agent(stream: faust.Stream) -> None:
+        async for event in stream.events():
+            tp, last_offset = event.message.tp, event.message.offset
+            watermark = cast(BatchConsumer, app.consumer).watermark(tp)
+            await handle(tp, event.message.value, lambda w=watermark, o=last_offset: w.done(o))
+
+    app.agent(channel, name=name, concurrency=1, on_error=end_process)(agent)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(BrokerUnavailable),
+    wait=tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_RETRY_S),
+    before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
+)
+async def _settled(stitcher: Stitcher, partition: int, records: list[RawRecord]) -> None:
+    await stitcher.settle(partition, records)
+
+
+def _end_process_on_error(done: asyncio.Task[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        die(done.get_name(), error)
+
+
+def _credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    options = client_options(settings)
+    ssl_context = options.get("ssl_context")
+    if settings.kafka_security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.kafka_security_username,
+            password=settings.kafka_security_password,
+            mechanism=settings.kafka_security_mechanism,
+            ssl_context=ssl_context,
+        )
+    return faust.SSLCredentials(context=ssl_context) if ssl_context else None

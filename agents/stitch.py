@@ -1,0 +1,107 @@
+"""The stitch agent: batches of `events.raw` in; `events.stitched`, facts and dead letters out.
+
+It guarantees that a batch's offset is committed only after all it led to is durable, and that an id counts as seen
+only once its event is in `events.stitched`, which is the log that the dedupe state is rebuilt from.
+"""
+
+import logging
+from collections.abc import Callable, MutableMapping, Sequence
+
+import msgspec
+
+from broker.log import LogReader
+from broker.producer import DurableProducer
+from pipeline.dedupe import SeenIds, seen_id
+from pipeline.rules import Rules
+from pipeline.stitch import Decision, decide
+from topics.names import IDENTITY_CHANGELOG, LINKS, REJECTED, STITCHED
+from topics.records import RawRecord, Record
+from topics.stitched import decode_receipt
+
+logger = logging.getLogger(__name__)
+
+
+class Stitcher:
+    """The state of the partitions that this worker holds, and the order in which a batch is settled."""
+
+    def __init__(
+        self,
+        producer: DurableProducer,
+        log: LogReader,
+        owners: MutableMapping[bytes, bytes],
+        rules: Callable[[], Rules],
+        window_s: float,
+    ) -> None:
+        self._producer = producer
+        self._log = log
+        self._owners = owners
+        self._rules = rules
+        self._window_s = window_s
+        self._seen: dict[int, SeenIds] = {}
+        self._behind: set[int] = set()
+
+    def assigned(self, partitions: set[int]) -> None:
+        """These partitions are ours now, and no others. Another worker may have written in between: catch up first."""
+        self._seen = {partition: seen for partition, seen in self._seen.items() if partition in partitions}
+        self._behind = set(partitions)
+
+    async def settle(self, partition: int, records: Sequence[RawRecord]) -> Decision:
+        """Take one batch from raw records to durable outputs and remembered state.
+
+        Raises BrokerUnavailable: then some outputs may be durable, none is remembered, and calling it again is safe,
+        as it begins by reading what became durable.
+        """
+        # Step 1. Bring the partition's ids up to the log, where anyone else may have written to it.
+        seen = await self._caught_up(partition, records)
+        # Step 2. Decide. Nothing has happened yet.
+        decision = decide(records, seen, self._owners, self._rules())
+        # Step 3. Facts and dead letters first. A crash after this repeats them, which changes nothing; in the other
+        # order a crash would lose them, for the next attempt finds their events to be duplicates.
+        self._behind.add(partition)
+        await self._publish(LINKS, partition, decision.links)
+        await self._publish(IDENTITY_CHANGELOG, partition, _changelog(decision, records[-1].timestamp))
+        await self._publish(REJECTED, partition, decision.rejected)
+        # Step 4. The events, and with them the claim on their ids.
+        end = await self._publish(STITCHED, partition, decision.stitched)
+        # Step 5. Only now remember.
+        self._remember(partition, seen, decision, end)
+        return decision
+
+    async def _publish(self, topic: str, partition: int, records: Sequence[Record]) -> int | None:
+        return await self._producer.send(topic, partition, records) if records else None
+
+    def _remember(self, partition: int, seen: SeenIds, decision: Decision, end: int | None) -> None:
+        for this_id, received_at in decision.claimed.items():
+            seen.remember(this_id, received_at)
+        self._owners.update(decision.owners)
+        if end is None or seen.position == end - len(decision.stitched):
+            seen.position = end or seen.position
+            self._behind.discard(partition)  # nobody else has written in between
+
+    async def _caught_up(self, partition: int, records: Sequence[RawRecord]) -> SeenIds:
+        seen = self._seen.setdefault(partition, SeenIds(self._window_s))
+        if partition not in self._behind:
+            return seen
+        if seen.position is None:
+            window_began_ms = min(record.timestamp for record in records) - int(self._window_s * 1000)
+            seen.position = await self._log.offset_at(STITCHED, partition, window_began_ms)
+        async for stored in self._log.read(STITCHED, partition, seen.position):
+            for record in stored:
+                _apply(record, seen)
+            seen.position = stored[-1].offset + 1
+        logger.info("partition %d: caught up with %s, %d ids remembered", partition, STITCHED, len(seen))
+        self._behind.discard(partition)
+        return seen
+
+
+def _changelog(decision: Decision, timestamp_ms: int) -> list[Record]:
+    return [(key, value, timestamp_ms, ()) for key, value in decision.owners.items()]
+
+
+def _apply(record: RawRecord, seen: SeenIds) -> None:
+    try:
+        receipt = decode_receipt(record.value or b"")
+    except msgspec.DecodeError as error:
+        logger.warning("%s %d@%d is not an event: %s", record.topic, record.partition, record.offset, error)
+    else:
+        seen.remember(seen_id(receipt.project_id, receipt.message_id), receipt.received_at)

@@ -1,0 +1,109 @@
+"""One worker process: opens what it needs, wires the agents to it, and runs until it is told to stop.
+
+Arrives: settings with concrete addresses. Leaves: an exit code; 0 after SIGTERM or SIGINT.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import faust
+
+from agents.app import add_sink_agent, add_stitch_agent, identity_table, new_app, stored, write_ready_file
+from agents.sink import Sink
+from agents.stitch import Stitcher
+from agents.transport import BatchApp
+from broker.control import DirectoryFollower
+from broker.log import LogReader
+from broker.producer import DurableProducer
+from pipeline import dead_letters
+from pipeline.batch import BatchLimits
+from pipeline.rules import Rules
+from pipeline.settings import Settings
+from store.client import Store, open_store
+from topics import names
+from topics.records import RawRecord
+
+
+def _value(record: RawRecord) -> bytes:
+    return record.value or b""
+
+
+# topic: the table it goes to, and the table's row of a record
+_SINKS: dict[str, tuple[str, Callable[[RawRecord], bytes]]] = {
+    names.STITCHED: ("events_stored", _value),
+    names.LINKS: ("identity_links_stored", _value),
+    names.REJECTED: ("rejected_events_stored", dead_letters.row),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What a worker holds open."""
+
+    producer: DurableProducer
+    log: LogReader
+    follower: DirectoryFollower
+    stores: dict[str, Store]
+
+
+def run(settings: Settings, ready_file: Path | None = None) -> int:
+    """Run until SIGTERM or SIGINT. `ready_file` is written once events that arrive are stitched.
+
+    Raises BrokerError or StoreError where the world is not there at the start.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    world, partitions = loop.run_until_complete(_opened(settings))
+    app = _wired(settings, world, partitions)
+    if ready_file is not None:
+        write_ready_file(app, ready_file, "ready\n")
+    worker = faust.Worker(app, loglevel="INFO", quiet=True, redirect_stdouts=False, loop=loop)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+async def _opened(settings: Settings) -> tuple[_World, int]:
+    world = _World(
+        producer=DurableProducer(settings),
+        log=LogReader(settings),
+        follower=DirectoryFollower(settings),
+        stores={topic: open_store(settings.store) for topic in _SINKS},
+    )
+    await asyncio.gather(world.producer.start(), world.log.start(), world.follower.start())
+    return world, await world.producer.partitions(names.RAW)
+
+
+def _wired(settings: Settings, world: _World, partitions: int) -> BatchApp:
+    app = new_app(settings, partitions)
+    table = identity_table(app, partitions)
+
+    rules = _CurrentRules(world.follower, settings.max_event_bytes)
+    add_stitch_agent(app, Stitcher(world.producer, world.log, stored(table), rules, settings.dedupe_window_s))
+    limits = BatchLimits(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_wait_s)
+    for topic, (name, row) in _SINKS.items():
+        add_sink_agent(app, topic, Sink(name, world.stores[topic], world.producer, limits, row))
+    return app
+
+
+class _CurrentRules:
+    """The rules as the directory has them now; made anew only when it has changed."""
+
+    def __init__(self, follower: DirectoryFollower, max_event_bytes: int) -> None:
+        self._follower = follower
+        self._max_event_bytes = max_event_bytes
+        self._directory = follower.directory
+        self._rules = self._made()
+
+    def __call__(self) -> Rules:
+        if self._follower.directory is not self._directory:
+            self._directory = self._follower.directory
+            self._rules = self._made()
+        return self._rules
+
+    def _made(self) -> Rules:
+        return Rules(self._directory.projects.values(), max_event_bytes=self._max_event_bytes)

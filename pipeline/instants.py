@@ -1,0 +1,32 @@
+"""Instants: what clients write, as Unix milliseconds; and the correction for a client's wrong clock."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+LATEST_MS: Final = 9_999_999_999_999  # the year 2286; what lies outside is no instant that a client meant
+_MILLISECONDS_FROM: Final = 100_000_000_000  # a number from here on counts milliseconds: as seconds, the year 5138
+
+
+def read_instant(value: str | int | float) -> int | None:
+    """ISO 8601 text (UTC where it names no zone) or a number of Unix seconds or milliseconds; None where unreadable."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    else:
+        seconds = value / 1000 if value >= _MILLISECONDS_FROM else value
+    milliseconds = int(seconds * 1000 + 0.5)
+    return milliseconds if 0 <= milliseconds <= LATEST_MS else None
+
+
+def corrected(received_at_ms: int, sent_at_ms: int | None, original_ms: int | None) -> int:
+    """When it happened by the server's clock: `receivedAt - (sentAt - originalTimestamp)`, never later than receipt.
+
+    The rule is Segment's (Spec: Common, "Timestamps"). Without `sentAt` the client's clock is taken as right.
+    """
+    if original_ms is None:
+        return received_at_ms
+    happened = original_ms if sent_at_ms is None else received_at_ms - sent_at_ms + original_ms
+    return min(max(happened, 0), received_at_ms)

@@ -1,0 +1,93 @@
+"""The first step: a raw record is an event that can be stored, or it is refused with a reason.
+
+It decides from the record and the settings alone, so that a replay with better rules can decide again.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from pipeline.blocked import is_blocked
+from pipeline.dialects import segment
+from pipeline.outcome import Rejected
+from pipeline.rules import Rules
+from topics.raw import Dialect, Stamp, read_stamp
+from topics.records import RawRecord
+from topics.rejected import Reason
+from topics.stitched import StitchedEvent
+
+MAX_MESSAGE_ID: Final = 100
+SYNTHETIC_PREFIX: Final = "$blocked:"
+
+
+_READERS: Final[dict[Dialect, Callable[[bytes, Stamp], StitchedEvent | Rejected]]] = {
+    Dialect.SEGMENT: segment.read_call,
+}
+
+
+def validate(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected:
+    """The record's event, attributed to nobody but its own user yet, or why it is refused."""
+    try:
+        stamp = read_stamp(record.headers)
+    except (ValueError, RecursionError) as error:
+        return _rejected(Reason.NO_STAMP, f"not published by an ingress: {error}")
+    value = record.value or b""
+    if len(value) > rules.max_event_bytes:
+        return _rejected(Reason.TOO_LARGE, f"{len(value)} bytes; the limit is {rules.max_event_bytes}")
+    if len(stamp.message_id) > MAX_MESSAGE_ID:
+        return _rejected(Reason.INVALID_FIELD, f"messageId is longer than {MAX_MESSAGE_ID} characters")
+    event = _read(value, stamp)
+    return event if isinstance(event, Rejected) else _with_ids(event, rules.of(stamp.project_id).blocked_ids)
+
+
+def _read(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
+    reader = _READERS.get(stamp.dialect)
+    if reader is None:
+        return _rejected(Reason.UNKNOWN_TYPE, f"no reader for the dialect {stamp.dialect}")
+    try:
+        if not value.isascii():
+            value.decode()
+        return reader(value, stamp)
+    except msgspec.ValidationError as error:
+        in_a_field = " - at `$." in str(error)
+        return _rejected(Reason.INVALID_FIELD if in_a_field else Reason.NOT_AN_OBJECT, str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _rejected(Reason.INVALID_JSON, _without_value(error))
+    except RecursionError:
+        return _rejected(Reason.TOO_DEEP, "nested too deep to be read")
+
+
+def _with_ids(event: StitchedEvent, further: frozenset[str]) -> StitchedEvent | Rejected:
+    """The event with placeholder ids taken out: a blocked user is no user, a blocked anonymous id links nothing."""
+    anonymous_id, user_id = event.anonymous_id, event.user_id
+    if anonymous_id is None and user_id is None:
+        return _rejected(Reason.MISSING_ID, "neither userId nor anonymousId")
+    user_blocked = user_id is not None and is_blocked(user_id, further)
+    anonymous_blocked = anonymous_id is not None and is_blocked(anonymous_id, further)
+    if not (user_blocked or anonymous_blocked):
+        return event
+    kept_user = None if user_blocked else user_id
+    synthetic = anonymous_blocked or (anonymous_id is None and kept_user is None)
+    return msgspec.structs.replace(
+        event,
+        user_id=kept_user,
+        stitched_user_id=kept_user,
+        anonymous_id=f"{SYNTHETIC_PREFIX}{event.message_id}" if synthetic else anonymous_id,
+        warnings=(
+            *event.warnings,
+            *(["blocked_user_id"] if user_blocked else []),
+            *(["blocked_anonymous_id"] if anonymous_blocked else []),
+        ),
+    )
+
+
+def _rejected(reason: Reason, detail: str) -> Rejected:
+    return Rejected("validate", reason, detail)
+
+
+def _without_value(error: Exception) -> str:
+    """What is wrong and where, without the bytes themselves: a detail is read by people who may not see the data."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 at byte {error.start}"
+    return str(error)

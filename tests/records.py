@@ -1,0 +1,42 @@
+"""Records as tests need them: raw calls as an ingress would publish them."""
+
+import json
+from dataclasses import dataclass
+
+from topics.keys import record_key
+from topics.names import RAW
+from topics.raw import Stamp, stamp_header
+from topics.records import Headers
+
+START_MS = 1_790_000_000_000
+
+
+@dataclass(frozen=True)
+class TestRecord:
+    """A consumed record; satisfies RawRecord."""
+
+    __test__ = False
+
+    value: bytes | None
+    headers: Headers = ()
+    key: bytes | None = None
+    topic: str = RAW
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = START_MS
+
+
+def raw_call(
+    body: dict[str, object] | bytes, *, at_ms: int = START_MS, project_id: str = "p", offset: int = 0, **stamp: object
+) -> TestRecord:
+    """One call to `events.raw`, received at `at_ms`. Its messageId is the body's, else made of the offset."""
+    fields = body if isinstance(body, dict) else {}
+    message_id = str(fields.get("messageId") or stamp.pop("message_id", f"m{offset}"))
+    stamped = Stamp(project_id=project_id, message_id=message_id, received_at_ms=at_ms, **stamp)  # type: ignore[arg-type]
+    value = json.dumps(body).encode() if isinstance(body, dict) else body
+    key = record_key(project_id, _id(fields.get("anonymousId")), _id(fields.get("userId")), message_id)
+    return TestRecord(value=value, headers=(stamp_header(stamped),), key=key, offset=offset, timestamp=at_ms)
+
+
+def _id(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,41 @@
+from pipeline.batch import BatchLimits, SinkBatch, insert_token
+from tests.records import TestRecord
+
+LIMITS = BatchLimits(max_rows=3, max_bytes=100, max_wait_s=5.0)
+
+
+def record(size: int = 10, offset: int = 0) -> TestRecord:
+    return TestRecord(value=b"x" * size, topic="events.stitched", offset=offset)
+
+
+def batch_of(*sizes: int, now_s: float = 0.0) -> SinkBatch:
+    batch = SinkBatch()
+    for size in sizes:
+        batch.append([record(size)], lambda: None, now_s)
+    return batch
+
+
+def test_full_by_rows() -> None:
+    assert not batch_of(1, 1).is_full(LIMITS)
+    assert batch_of(1, 1, 1).is_full(LIMITS)
+
+
+def test_full_by_bytes() -> None:
+    assert not batch_of(99).is_full(LIMITS)
+    assert batch_of(99, 1).is_full(LIMITS)
+
+
+def test_due_by_the_age_of_its_first_records() -> None:
+    batch = batch_of(1, now_s=100.0)
+    batch.append([record()], lambda: None, 104.0)
+    assert batch.due_in_s(LIMITS, 104.0) == 1.0
+    assert batch.due_in_s(LIMITS, 106.0) == 0.0
+
+
+def test_due_at_once_when_full() -> None:
+    assert batch_of(100, now_s=100.0).due_in_s(LIMITS, 100.0) == 0.0
+
+
+def test_a_token_names_the_records() -> None:
+    first, again, other = ([record(offset=n) for n in offsets] for offsets in ([1, 2], [1, 2], [1, 3]))
+    assert insert_token(first) == insert_token(again) != insert_token(other)

@@ -1,0 +1,95 @@
+"""Level 1 at write time, against the worked cases of the identity rules."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.identity import NOBODY, Ownership, decode, encode, owner_at, with_fact
+from topics.links import LinkFact, LinkKind
+
+MAX_USERS = 10
+
+
+def fact(user: str | None, at: float, kind: LinkKind = LinkKind.EXACT, message_id: str | None = None) -> LinkFact:
+    return LinkFact("p", "A", user, at, message_id or f"m{at}", LinkKind.RESET if user is None else kind, at)
+
+
+def after(*facts: LinkFact) -> Ownership:
+    state = NOBODY
+    for each in facts:
+        state = with_fact(state, each, MAX_USERS)
+    return state
+
+
+def owner(state: Ownership, at: float) -> str | None:
+    return owner_at(state, at, "e", MAX_USERS)
+
+
+CASES: dict[str, tuple[list[LinkFact], dict[float, str | None]]] = {
+    "1 event before the identify": ([fact("U", 2)], {1: "U"}),
+    "2 event after the identify": ([fact("U", 2)], {3: "U"}),
+    "5 a second user takes over": ([fact("U1", 2), fact("U2", 5)], {1: "U1", 3: "U1", 6: "U2"}),
+    "6 reset, then another user": ([fact("U1", 2), fact(None, 3), fact("U2", 5)], {4: "U2"}),
+    "7 reset, then nobody": ([fact("U1", 2), fact(None, 3)], {4: None}),
+    "8 back to the first user": ([fact("U1", 2), fact("U2", 5), fact("U1", 8)], {6: "U2", 9: "U1"}),
+    "20 two identifies at one instant": (
+        [fact("U1", 2, message_id="a"), fact("U2", 2, message_id="b")],
+        {3: "U2"},
+    ),
+    "before a reset without a user": ([fact(None, 3), fact("U", 5)], {2: None, 4: "U"}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_worked_case_in_every_order(name: str) -> None:
+    facts, expected = CASES[name]
+    for order in itertools.permutations(facts):
+        assert {at: owner(after(*order), at) for at in expected} == expected
+
+
+def test_more_users_than_the_limit_leave_the_id_to_nobody() -> None:
+    kiosk = after(*(fact(f"U{n:02}", n) for n in range(MAX_USERS + 1)))
+    assert owner(kiosk, 5.5) is None
+    assert owner(after(*(fact(f"U{n:02}", n) for n in range(MAX_USERS))), 5.5) == "U05"
+
+
+def test_a_fact_that_is_known_changes_nothing() -> None:
+    state = after(fact("U", 2), fact("U", 7, LinkKind.IMPLICIT))
+    assert with_fact(state, fact("U", 2), MAX_USERS) is state
+    assert with_fact(state, fact("U", 9, LinkKind.IMPLICIT), MAX_USERS) is state
+
+
+def test_an_earlier_implicit_fact_of_the_same_half_hour_takes_the_place_of_the_later() -> None:
+    state = after(fact("U", 100, LinkKind.IMPLICIT), fact("U", 50, LinkKind.IMPLICIT))
+    assert [point.timestamp for point in state.points] == [50]
+
+
+def test_state_stays_bounded() -> None:
+    state = after(*(fact(f"U{n % 3}", n * 10_000) for n in range(1000)))
+    assert len(state.points) == 16
+
+
+any_facts = st.builds(
+    fact,
+    user=st.sampled_from([None, "U1", "U2", "U3"]),
+    at=st.integers(0, 12).map(lambda n: n * 600.0),
+    kind=st.sampled_from([LinkKind.EXACT, LinkKind.IMPLICIT]),
+    message_id=st.none(),
+)
+
+
+distinct_facts = st.lists(any_facts, max_size=12, unique_by=lambda each: each.message_id)
+
+
+@given(distinct_facts.flatmap(lambda each: st.tuples(st.just(each), st.permutations(each))))
+def test_the_order_of_arrival_does_not_matter(both: tuple[list[LinkFact], list[LinkFact]]) -> None:
+    given_order, other_order = both
+    assert after(*given_order) == after(*other_order)
+
+
+@given(st.lists(any_facts, max_size=8))
+def test_state_survives_its_encoding(each: list[LinkFact]) -> None:
+    state = after(*each)
+    assert decode(encode(state)) == state

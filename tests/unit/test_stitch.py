@@ -1,0 +1,161 @@
+"""A batch through all steps: who did it, what is a duplicate, what is published."""
+
+import json
+import random
+
+from pipeline.dedupe import SeenIds
+from pipeline.rules import Rules
+from pipeline.stitch import Decision, decide
+from tests.records import START_MS, TestRecord, raw_call
+from topics import links, stitched
+from topics.control import Project
+from topics.links import LinkKind
+from topics.rejected import Reason, read_rejection
+from topics.stitched import StitchedEvent
+
+RULES = Rules([], max_event_bytes=32 * 1024)
+
+
+class World:
+    """State between batches, as the agent keeps it."""
+
+    def __init__(self, rules: Rules = RULES) -> None:
+        self.seen = SeenIds(86_400)
+        self.owners: dict[bytes, bytes] = {}
+        self.rules = rules
+
+    def take(self, *records: TestRecord) -> Decision:
+        decision = decide(records, self.seen, self.owners, self.rules)
+        for this_id, received_at in decision.claimed.items():
+            self.seen.remember(this_id, received_at)
+        self.owners.update(decision.owners)
+        return decision
+
+
+def events(decision: Decision) -> list[StitchedEvent]:
+    return [stitched.decode(value or b"") for _, value, _, _ in decision.stitched]
+
+
+def track(n: int, **fields: object) -> TestRecord:
+    return raw_call({"type": "track", "event": "E", "anonymousId": "A", **fields}, at_ms=START_MS + n * 1000, offset=n)
+
+
+def identify(n: int, user: str, **fields: object) -> TestRecord:
+    return raw_call(
+        {"type": "identify", "anonymousId": "A", "userId": user, **fields}, at_ms=START_MS + n * 1000, offset=n
+    )
+
+
+def test_an_event_after_the_identify_is_the_users() -> None:
+    world = World()
+    assert [seen.stitched_user_id for seen in events(world.take(track(1), identify(2, "U"), track(3)))] == [
+        None,
+        "U",
+        "U",
+    ]
+    assert [seen.stitched_user_id for seen in events(world.take(track(4)))] == ["U"]
+
+
+def test_an_events_own_user_wins() -> None:
+    decision = World().take(identify(1, "U1"), track(2, userId="U2"))
+    assert events(decision)[1].stitched_user_id == "U2"
+
+
+def test_projects_never_touch() -> None:
+    other = raw_call(
+        {"type": "track", "event": "E", "anonymousId": "A"}, at_ms=START_MS + 5000, project_id="q", offset=5
+    )
+    assert [seen.stitched_user_id for seen in events(World().take(identify(1, "U"), other))] == ["U", None]
+
+
+def test_a_message_is_stored_once_within_a_batch_and_between_batches() -> None:
+    world = World()
+    first = world.take(track(1, messageId="M"), track(2, messageId="M"))
+    again = world.take(track(3, messageId="M"))
+    assert (len(first.stitched), first.duplicates, len(again.stitched), again.duplicates) == (1, 1, 0, 1)
+
+
+def test_a_duplicate_states_no_fact() -> None:
+    world = World()
+    world.take(track(1, messageId="M"))
+    assert world.take(identify(2, "U", messageId="M")).links == []
+
+
+def test_deciding_changes_nothing() -> None:
+    seen, owners = SeenIds(86_400), dict[bytes, bytes]()
+    first = decide([identify(1, "U"), track(2)], seen, owners, RULES)
+    second = decide([identify(1, "U"), track(2)], seen, owners, RULES)
+    assert first == second
+    assert (len(seen), owners) == (0, {})
+
+
+def test_facts_are_exact_implicit_or_a_reset() -> None:
+    decision = World().take(identify(1, "U"), track(2, userId="U"), track(3, event="$reset"), track(4))
+    facts = [links.decode(value or b"") for _, value, _, _ in decision.links]
+    assert [(fact.kind, fact.user_id) for fact in facts] == [
+        (LinkKind.EXACT, "U"),
+        (LinkKind.IMPLICIT, "U"),
+        (LinkKind.RESET, None),
+    ]
+    assert events(decision)[3].stitched_user_id is None
+
+
+def test_implicit_links_can_be_turned_off() -> None:
+    world = World(Rules([Project("p", 0, implicit_links=False)], max_event_bytes=1000))
+    assert world.take(track(1, userId="U")).links == []
+
+
+def test_a_blocked_id_links_nothing() -> None:
+    decision = World().take(
+        identify(1, "null"), identify(2, "U", anonymousId="undefined"), track(3, anonymousId="undefined")
+    )
+    assert decision.links == []
+    assert [seen.stitched_user_id for seen in events(decision)] == [None, "U", None]
+
+
+def test_a_refused_record_becomes_a_dead_letter_that_keeps_everything() -> None:
+    record = TestRecord(value=b"\xffgarbage", headers=(("x", b"y"),), key=b"k", partition=3, offset=17)
+    [(key, value, timestamp, headers)] = World().take(record).rejected
+    assert (key, value, timestamp, headers[:1]) == (b"k", b"\xffgarbage", START_MS, (("x", b"y"),))
+    rejection = read_rejection(headers)
+    assert (rejection.source_topic, rejection.source_partition, rejection.source_offset) == ("events.raw", 3, 17)
+    assert (rejection.step, rejection.reason, rejection.rejected_at_ms) == ("validate", Reason.NO_STAMP, START_MS)
+    assert rejection.detail
+
+
+def test_a_refused_message_does_not_claim_its_id() -> None:
+    world = World()
+    world.take(raw_call({"type": "track", "anonymousId": "A", "messageId": "M"}))
+    assert len(world.take(track(2, messageId="M")).stitched) == 1
+
+
+def test_output_keeps_key_and_time_so_that_partitions_and_replays_agree() -> None:
+    record = track(7)
+    [(key, _, timestamp, _)] = World().take(record).stitched
+    assert (key, timestamp) == (record.key, record.timestamp)
+
+
+def test_the_rows_are_json_with_the_raw_event_inside() -> None:
+    record = track(1, properties={"a": 1})
+    [(_, value, _, _)] = World().take(record).stitched
+    row = json.loads(value or b"")
+    assert row["raw"] == json.loads(record.value or b"")
+    assert row["timestamp"] == START_MS / 1000 + 1
+
+
+def test_any_split_into_batches_gives_the_same_rows_and_state() -> None:
+    pick = random.Random(3)
+    records = [
+        pick.choice(
+            [track(n), identify(n, pick.choice("UVW")), track(n, messageId=f"again{n // 3}"), track(n, event="$reset")]
+        )
+        for n in range(60)
+    ]
+    whole = World()
+    expected = whole.take(*records)
+    for size in (1, 7, 32):
+        world, rows = World(), list[bytes | None]()
+        for start in range(0, len(records), size):
+            rows += [value for _, value, _, _ in world.take(*records[start : start + size]).stitched]
+        assert rows == [value for _, value, _, _ in expected.stitched]
+        assert world.owners == whole.owners
