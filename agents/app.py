@@ -10,7 +10,7 @@ import faust
 import tenacity
 from faust.types import TP
 
-from agents.failure import die, end_process
+from agents.failure import die
 from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp, BatchConsumer
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _MOST_RECORDS_A_POLL = 4000
 _BATCHES_WAITING_A_PARTITION = 2
 _LONGEST_RETRY_S = 5.0
+_SESSION_TIMEOUT_S = 10.0  # after which a worker that was killed loses its partitions to the others
 
 
 def new_app(settings: Settings, partitions: int, id: str = names.WORKER_GROUP) -> BatchApp:
@@ -35,6 +36,9 @@ def new_app(settings: Settings, partitions: int, id: str = names.WORKER_GROUP) -
         broker_credentials=_credentials(settings),
         broker_max_poll_records=_MOST_RECORDS_A_POLL,
         broker_commit_interval=0.5,
+        broker_session_timeout=_SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=_SESSION_TIMEOUT_S / 3,
+        consumer_group_instance_id=settings.worker_id,
         stream_buffer_maxsize=max(8, _BATCHES_WAITING_A_PARTITION * partitions),
         store="memory://",
         datadir=settings.data / "faust",
@@ -102,7 +106,8 @@ def _add_agent(app: BatchApp, topic: str, name: str, handle: Callable[..., Any])
             watermark = cast(BatchConsumer, app.consumer).watermark(tp)
             await handle(tp, event.message.value, lambda w=watermark, o=last_offset: w.done(o))
 
-    app.agent(channel, name=name, concurrency=1, on_error=end_process)(agent)
+    agent.__qualname__ = name  # what the log calls it
+    app.agent(channel, name=name, concurrency=1)(agent)
 
 
 @tenacity.retry(

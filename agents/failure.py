@@ -6,19 +6,15 @@ Whatever supervises the worker starts it again, and it goes on from the last com
 import logging
 import os
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 logger = logging.getLogger(__name__)
 
 
-async def end_process(agent: Any, error: BaseException) -> NoReturn:
-    """Faust's `on_error` of an agent. Faust itself would restart the agent and go on behind the failed batch."""
-    die(f"agent {agent.name!r}", error)
-
-
 def die(where: str, error: BaseException) -> NoReturn:
+    """Say what failed and where, with the traceback, and end the process with EXIT_CODE."""
     logger.critical("%s failed; ending the worker with its offsets uncommitted", where, exc_info=error)
     logging.shutdown()
     sys.stderr.flush()

@@ -17,7 +17,8 @@ from broker.producer import DurableProducer
 from pipeline.batch import BatchLimits, SinkBatch, insert_token
 from pipeline.dead_letters import dead_letter
 from pipeline.outcome import Rejected
-from store.client import BadRows, Store, StoreUnavailable
+from store.client import Store
+from store.errors import BadRows, StoreUnavailable
 from topics.names import REJECTED
 from topics.records import RawRecord
 from topics.rejected import Reason

@@ -7,7 +7,7 @@ of a partition stay together, and an offset is committed only up to where every 
 Topics that are read this way are declared with `acks=False`: Faust's own acknowledgements then stay out of it.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import faust
@@ -15,7 +15,10 @@ from aiokafka import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from agents.failure import die
 from pipeline.watermark import Watermark
+
+_POLL_WHILE_REBALANCING_S = 0.1
 
 
 class BatchConsumer(driver.Consumer):
@@ -26,19 +29,27 @@ class BatchConsumer(driver.Consumer):
         self._watermarks: dict[TP, Watermark] = {}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's signature)
-        polled, active = await self._wait_next_records(timeout)
-        if polled is None or self.should_stop:
-            return
         if not self.flow_active:
-            await self.perform_seek()
+            await self.wait(self.can_resume_flow)
+        readable = self._readable()
+        if not readable:
+            await self.sleep(_POLL_WHILE_REBALANCING_S)
             return
-        generation = self.app.consumer_generation_id
+        wait_s = _POLL_WHILE_REBALANCING_S if self.app.rebalancing else timeout
+        polled = await self._getmany(readable, wait_s)
         for tp, records in polled.items():
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            if self.should_stop or not self.flow_active:
                 return
-            if records and (active is None or tp in active or tp in self._buffered_partitions):
+            # Once a rebalance has begun, what was polled is polled again from the committed offset.
+            if records and (not self.app.rebalancing or self._is_changelog_tp(tp)):
                 for message in self._messages(tp, records):
                     yield tp, message
+
+    def _readable(self) -> set[TP]:
+        """The partitions to poll. While Faust recovers its tables, their changelogs alone: it resumes the streams
+        *before* it seeks them to their committed offsets, and what is read in between would be lost."""
+        active = self._get_active_partitions()
+        return {tp for tp in active if self._is_changelog_tp(tp)} if self.app.rebalancing else set(active)
 
     def watermark(self, tp: TP) -> Watermark:
         """The partition's own until it is revoked; a later assignment starts a new one."""
@@ -71,7 +82,24 @@ class BatchTransport(driver.Transport):
 
 
 class BatchApp(faust.App):
-    """A Faust app whose agents are fed batches."""
+    """A Faust app whose agents are fed batches, and whose process ends where an agent fails."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._closing: list[Callable[[], Awaitable[None]]] = []
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
+
+    def close_at_the_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Call `close` once everything of the app has stopped."""
+        self._closing.append(close)
+
+    async def on_shutdown(self) -> None:
+        await super().on_shutdown()
+        for close in self._closing:
+            await close()
+
+    async def _on_agent_error(self, agent: Any, error: BaseException) -> None:
+        # Faust would commit, restart the agent and go on behind the batch that failed.
+        die(f"agent {agent.name!r}", error)

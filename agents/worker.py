@@ -47,16 +47,27 @@ class _World:
     follower: DirectoryFollower
     stores: dict[str, Store]
 
+    async def close(self) -> None:
+        await asyncio.gather(self.producer.stop(), self.log.stop(), self.follower.stop())
+        for store in self.stores.values():
+            store.close()
 
-def run(settings: Settings, ready_file: Path | None = None) -> int:
-    """Run until SIGTERM or SIGINT. `ready_file` is written once events that arrive are stitched.
+
+def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = True, sink: bool = True) -> int:
+    """Run until SIGTERM or SIGINT. `ready_file` is written once events that arrive are stitched. One of the two halves
+    can be left out, to measure the other.
 
     Raises BrokerError or StoreError where the world is not there at the start.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     world, partitions = loop.run_until_complete(_opened(settings))
-    app = _wired(settings, world, partitions)
+    app = new_app(settings, partitions)
+    if stitch:
+        _add_stitch(app, settings, world, partitions)
+    if sink:
+        _add_sinks(app, settings, world)
+    app.close_at_the_end(world.close)
     if ready_file is not None:
         write_ready_file(app, ready_file, "ready\n")
     worker = faust.Worker(app, loglevel="INFO", quiet=True, redirect_stdouts=False, loop=loop)
@@ -78,16 +89,17 @@ async def _opened(settings: Settings) -> tuple[_World, int]:
     return world, await world.producer.partitions(names.RAW)
 
 
-def _wired(settings: Settings, world: _World, partitions: int) -> BatchApp:
-    app = new_app(settings, partitions)
+def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: int) -> None:
     table = identity_table(app, partitions)
 
     rules = _CurrentRules(world.follower, settings.max_event_bytes)
     add_stitch_agent(app, Stitcher(world.producer, world.log, stored(table), rules, settings.dedupe_window_s))
+
+
+def _add_sinks(app: BatchApp, settings: Settings, world: _World) -> None:
     limits = BatchLimits(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_wait_s)
     for topic, (name, row) in _SINKS.items():
         add_sink_agent(app, topic, Sink(name, world.stores[topic], world.producer, limits, row))
-    return app
 
 
 class _CurrentRules:

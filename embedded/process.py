@@ -26,6 +26,7 @@ import psutil
 from embedded.errors import EmbeddedError
 
 HOST = "127.0.0.1"
+POLL_S = 0.02
 LARGEST_LOG_BYTES = 4 * 1024 * 1024
 
 # A clock that is stepped moves every start time that the system tells; pids come around far more slowly than this.
@@ -53,6 +54,10 @@ def free_port(preferred: int | None = None) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise EmbeddedError(f"{HOST}: no free port; close programs that listen or hold many connections")
+
+
+class EndedWhileStarting(EmbeddedError):
+    """The process ended by itself before it was ready."""
 
 
 class FolderLock:
@@ -93,11 +98,12 @@ class FolderLock:
 
 
 def start(
-    name: str, argv: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None
+    name: str, argv: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own (Ctrl-C at the terminal does not reach it), its output in the log file.
 
-    Raises EmbeddedError where the program is not there or the log cannot be written.
+    `folder` is its working folder, ours where it is not given. Raises EmbeddedError where the program is not there or
+    the log cannot be written.
     """
     program = shutil.which(argv[0])
     if program is None:
@@ -108,7 +114,7 @@ def start(
     try:
         with _opened_log(log_file) as log:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=folder, start_new_session=True
             )
     except OSError as error:
         raise EmbeddedError(f"{name}: cannot start, {error.filename}: {error.strerror}") from error
@@ -121,14 +127,11 @@ def wait_ready(
     deadline_s = time.monotonic() + timeout_s
     while not is_ready():
         if process.poll() is not None:
-            problem = f"ended with code {process.returncode} while it started"
-        elif time.monotonic() > deadline_s:
+            raise EndedWhileStarting(_told(name, f"ended with code {process.returncode} while it started", log_file))
+        if time.monotonic() > deadline_s:
             stop(process, timeout_s=5)
-            problem = f"not ready after {timeout_s:g} s"
-        else:
-            time.sleep(0.02)
-            continue
-        raise EmbeddedError(f"{name}: {problem}; its log is {log_file}, and ends:\n{last_lines(log_file)}")
+            raise EmbeddedError(_told(name, f"not ready after {timeout_s:g} s", log_file))
+        time.sleep(POLL_S)
 
 
 def stop(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
@@ -143,12 +146,13 @@ def stop(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
 
 
 def last_lines(log_file: Path, count: int = 15) -> str:
-    """The end of a log, indented, for an error message."""
+    """The end of a log without the frames of Java's stack traces, indented, for an error message."""
     try:
-        lines = log_file.read_text(errors="replace").splitlines()[-count:]
+        lines = log_file.read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    return "\n".join(f"  {line}" for line in lines) or "  (nothing)"
+    told = [line for line in lines if not line.startswith(("\tat ", "\t..."))]
+    return "\n".join(f"  {line}" for line in told[-count:]) or "  (nothing)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,14 @@ def read_run(file: Path) -> Run | None:
     return run if is_same and alive.status() != psutil.STATUS_ZOMBIE else None
 
 
+def last_address(file: Path) -> str | None:
+    """Where the part answered when it last ran, whether or not it runs now."""
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def stop_orphan(file: Path, timeout_s: float) -> bool:
     """Stop what a killed parent left running. Only for who holds the lock of the part's folder: then it is nobody's."""
     run = read_run(file)
@@ -204,6 +216,10 @@ def _wait_or_kill(orphan: psutil.Process, timeout_s: float) -> None:
     except psutil.TimeoutExpired:
         orphan.kill()
         orphan.wait()
+
+
+def _told(name: str, problem: str, log_file: Path) -> str:
+    return f"{name}: {problem}; its log is {log_file}, and ends:\n{last_lines(log_file)}"
 
 
 def _opened_log(log_file: Path) -> BinaryIO:

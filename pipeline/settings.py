@@ -55,6 +55,9 @@ class Settings(BaseModel):
     max_event_bytes: int = Field(32 * 1024, ge=1024, le=512 * 1024, description="largest event, in bytes of JSON")
     max_batch_bytes: int = Field(500 * 1024, ge=1024, le=16 * 1024 * 1024, description="largest batch body, in bytes")
     max_batch_events: int = Field(2500, ge=1, le=100_000, description="most events in one batch request")
+    worker_id: str | None = Field(
+        None, min_length=1, description="a name of its own that this worker keeps over restarts, so that they are quick"
+    )
     sink_max_rows: int = Field(50_000, ge=1, description="rows at which the sink inserts")
     sink_max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="bytes at which the sink inserts")
     sink_max_wait_s: float = Field(0.25, gt=0, le=60, description="seconds after which the sink inserts what it has")

@@ -22,12 +22,11 @@ def test_the_first_batch_of_all_may_be_offset_zero_alone() -> None:
 
 def test_a_batch_done_early_waits_for_those_before_it() -> None:
     watermark = delivered(9, 19, 29)
-    watermark.done(19)
-    assert watermark.committable is None
-    watermark.done(9)
-    assert watermark.committable == 20
-    watermark.done(29)
-    assert watermark.committable == 30
+    committable = []
+    for last_offset in (19, 9, 29):
+        watermark.done(last_offset)
+        committable.append(watermark.committable)
+    assert committable == [None, 20, 30]
 
 
 def test_done_twice_is_done_once() -> None:

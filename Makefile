@@ -1,0 +1,51 @@
+# Everything a person does with this checkout. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What is installed, told by empty files: a second `make up` only looks at their times.
+VENV_MADE := $(VENV)/made
+RUNTIME := $(VENV)/runtime-installed
+DEV := $(VENV)/dev-installed
+ARGS ?=
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: up test lint help clean
+
+up: $(RUNTIME)  ## start everything and take events (more options: make up ARGS="--port 9000")
+	@exec $(BIN)/whipstitch up $(ARGS)
+
+test: $(RUNTIME) $(DEV)  ## the whole test suite (one part of it: make test ARGS=tests/unit)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: $(RUNTIME) $(DEV)  ## style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+clean:  ## remove what is installed here; the data in .whipstitch stays
+	rm -rf $(VENV) build *.egg-info
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV_MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo not there); Python 3.11 or newer is needed:" \
+			"make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || { \
+		echo "make: $(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(RUNTIME): requirements.lock pyproject.toml | $(VENV_MADE)
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock | $(VENV_MADE)
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,90 @@
+"""The embedded store's process: `python -m embedded.store_server --data DIR --port N`.
+
+Opens the folder, listens on the loopback address, and answers on ClickHouse's HTTP interface until SIGTERM or
+SIGINT: then statements that run finish, new connections are refused, the folder is closed, and it ends with 0.
+"""
+
+import argparse
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from embedded.clickhouse_http import ClickHouseHTTP
+from embedded.engine import Engine
+from embedded.errors import EmbeddedError
+from embedded.process import HOST
+
+FINISH_WITHIN_S = 20
+OPEN_FILES = 65_536
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="python -m embedded.store_server")
+    options.add_argument("--data", type=Path, required=True, help="folder that holds the store")
+    options.add_argument("--port", type=int, required=True, help=f"port of {HOST} to listen on")
+    given = options.parse_args()
+    _allow_open_files()
+    try:
+        listener = _listener(given.port)
+        engine = Engine.open(given.data)
+    except EmbeddedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    _serve(engine, listener)
+    return 0
+
+
+def _serve(engine: Engine, listener: socket.socket) -> None:
+    application = ClickHouseHTTP(engine)
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        ws="none",
+        interface="asgi3",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=FINISH_WITHIN_S,
+    )
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, _ignore)  # uvicorn raises what it caught once more when it is done
+    uvicorn.Server(config).run(sockets=[listener])
+    application.close()
+    engine.close()
+
+
+def _listener(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        raise EmbeddedError(
+            f"store: {HOST}:{port}: {error.strerror}; stop what listens there, or choose another port"
+        ) from None
+    listener.listen(512)
+    return listener
+
+
+def _allow_open_files() -> None:
+    """The engine keeps a file open for each column that it reads, and three for each of its threads."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _ignore(signal_number: int, frame: object) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())
