@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,6 +87,14 @@ def add_sink_agent(app: BatchApp, topic: str, sink: Sink) -> None:
             await inserting
         finally:
             inserting.cancel()
+
+
+def end_process_if(app: BatchApp, failed: Callable[[], Awaitable[BaseException]]) -> None:
+    """End the process when `failed` returns: what the worker goes by would not be kept up to date."""
+
+    @app.task
+    async def watch(app: BatchApp) -> None:
+        die("control.projects", await failed())
 
 
 def write_ready_file(app: BatchApp, ready_file: Path, text: str) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import faust
 
-from agents.app import add_sink_agent, add_stitch_agent, identity_table, new_app, stored, write_ready_file
+from agents.app import (
+    add_sink_agent,
+    add_stitch_agent,
+    end_process_if,
+    identity_table,
+    new_app,
+    stored,
+    write_ready_file,
+)
 from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp
@@ -68,6 +76,7 @@ def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = Tr
     if sink:
         _add_sinks(app, settings, world)
     app.close_at_the_end(world.close)
+    end_process_if(app, world.follower.failed)
     if ready_file is not None:
         write_ready_file(app, ready_file, "ready\n")
     worker = faust.Worker(app, loglevel="INFO", quiet=True, redirect_stdouts=False, loop=loop)

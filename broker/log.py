@@ -37,7 +37,7 @@ class LogReader:
         at = TopicPartition(topic, partition)
         with _told(topic):
             found = (await self._consumer.offsets_for_times({at: max(0, timestamp_ms)}))[at]
-            return found.offset if found else (await self._consumer.end_offsets([at]))[at]
+            return int(found.offset if found else (await self._consumer.end_offsets([at]))[at])
 
     async def read(self, topic: str, partition: int, start: int) -> AsyncIterator[Sequence[RawRecord]]:
         """The records from `start` up to the end as it is now, in order. Where retention has taken the first of them,

@@ -146,8 +146,11 @@ async def _kafka_facts(settings: Settings) -> tuple[int, dict[str, int] | None]:
 
 
 async def _lag(admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> dict[str, int] | None:
-    groups = [group for answer in await admin.describe_consumer_groups([WORKER_GROUP]) for group in answer.groups]
-    if not any(members for *_, members in groups):
+    # A broker that never had a group has no coordinator to ask: look among those it knows first.
+    if WORKER_GROUP not in {name for name, *_ in await admin.list_consumer_groups()}:
+        return None
+    [described_group] = (await admin.describe_consumer_groups([WORKER_GROUP]))[0].to_object()["groups"]
+    if not described_group["members"]:
         return None
     committed = await admin.list_consumer_group_offsets(WORKER_GROUP)
     described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}

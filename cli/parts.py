@@ -75,10 +75,10 @@ def store() -> None:
       whipstitch store
     """
     settings = load()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = start_store(settings.data, lambda says: click.echo(says, err=True))
-    click.echo(f"ready {running.url}")
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        click.echo(f"ready {running.url}")
         code = running.process.wait()
     except KeyboardInterrupt:
         running.stop()

@@ -34,7 +34,8 @@ ORDER BY (project_id, message_id, anonymous_id)
 SETTINGS non_replicated_deduplication_window = 1000;
 
 -- What a message says counts once, as it was first received: a later message of the same id, about whichever
--- anonymous id, is a duplicate of the event and so makes no fact.
+-- anonymous id, is a repeat and makes no fact. (A first message that made no fact is not looked for: it would take a
+-- join with all events, and the worker drops such a repeat unless it comes after the window or about another id.)
 CREATE OR REPLACE VIEW identity_facts AS
 SELECT project_id, anonymous_id, user_id, timestamp, message_id, kind, received_at, anonymous_person_id, user_person_id
 FROM

@@ -1,18 +1,24 @@
 """Commands against a real Kafka and a real store; `up`, `doctor` and `tail` on a running system are in `test_up`."""
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from click.testing import CliRunner
 
+from cli import checks
 from cli.main import whipstitch
 from embedded.kafka import RunningKafka
 from embedded.process import free_port
+from pipeline.settings import load
+from topics.names import STITCHED, WORKER_GROUP
 
 WHIPSTITCH = Path(sys.executable).parent / "whipstitch"
 KEY_CREATE = ("keys", "create", "--json", "--kind")
@@ -180,6 +186,24 @@ def test_doctor_tells_each_part_that_does_not_run_and_finds_the_rest_well() -> N
         "clock": True,
         "ingress": False,
     }
+
+
+def test_doctor_tells_workers_that_run_from_workers_that_ran(kafka: RunningKafka) -> None:
+    async def member(then: Callable[[], bool]) -> bool:
+        consumer = AIOKafkaConsumer(STITCHED, bootstrap_servers=kafka.bootstrap, group_id=WORKER_GROUP)
+        await consumer.start()
+        try:
+            await consumer.commit({TopicPartition(STITCHED, 0): 0})
+            return await asyncio.to_thread(then)
+        finally:
+            await consumer.stop()
+
+    assert asyncio.run(member(worker_is_well))
+    assert not worker_is_well()
+
+
+def worker_is_well() -> bool:
+    return any(check.name == "worker" and check.is_well for check in checks.kafka(load()))
 
 
 def test_doctor_works_where_the_settings_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
