@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from store.columns import Type, type_of
+from store.columns import type_of
 from store.errors import BadRows
 
 _NO_TEXT: Final = msgspec.Raw(b'""')
@@ -38,7 +38,7 @@ class BlockShape:
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         self._columns = [
-            _column(name, type_of(written), columns) for name, written in columns.items() if not _is_twin(name, columns)
+            _column(name, written, columns) for name, written in columns.items() if not _is_twin(name, columns)
         ]
         fields = [(column.member, column.decoded, _default(column.absent)) for column in self._columns]
         row = msgspec.defstruct("Row", fields, kw_only=True, gc=False, forbid_unknown_fields=True)
@@ -66,7 +66,9 @@ def _is_twin(name: str, columns: Mapping[str, str]) -> bool:
     return name.endswith("_text") and type_of(columns.get(name.removesuffix("_text"), "")).name == "JSON"
 
 
-def _column(name: str, found: Type, columns: Mapping[str, str]) -> _Column:
+def _column(name: str, written: str, columns: Mapping[str, str]) -> _Column:
+    found = type_of(written)
+
     def column(decoded: Any, absent: object, write: Callable[[Any], object] | None = None) -> _Column:
         if found.is_nullable:
             return _Column(name, name, decoded | None, None, write and (lambda v: None if v is None else write(v)))
@@ -76,8 +78,8 @@ def _column(name: str, found: Type, columns: Mapping[str, str]) -> _Column:
         case "JSON":
             to = f"{name}_text" if f"{name}_text" in columns else name
             return _Column(name, to, msgspec.Raw, _NO_OBJECT, bytes)
-        case "String" if found.is_nullable:
-            return column(str, None)
+        case "String" if found.is_nullable or written.startswith("LowCardinality"):
+            return column(str, "")
         case "String":
             return column(msgspec.Raw, _NO_TEXT, _verbatim)
         case "DateTime64":

@@ -15,6 +15,7 @@ from store.client import BadRows, Store, StoreFailure, StoreUnavailable, open_st
 from store.http import HttpStore
 from store.native import NativeStore
 from tests.fixtures.clickhouse import MODERN, NO_MODERN, Debian, Embedded, Server, running_debian, running_embedded
+from tests.waiting import eventually
 
 COLUMNS = "id String, n Int32, ratio Float64, owner Nullable(String), tags Array(String), raw String"
 ROWS = [
@@ -177,8 +178,7 @@ def test_server_killed_in_the_middle_of_a_query_is_worth_a_retry(place: Place, k
     slow = "SELECT count() FROM numbers(100000000000) WHERE NOT ignore(sipHash64(number))"
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(place.store.query, slow)
-        while not asked.running():
-            pass
+        eventually(asked.running, "the query is asked")
         killable.kill()
         with pytest.raises(StoreUnavailable):
             asked.result(timeout=30)

@@ -15,6 +15,7 @@ from clickhouse_driver.streams.native import BlockOutputStream
 from pipeline.dead_letters import dead_letter
 from pipeline.dead_letters import row as rejected_row
 from pipeline.outcome import Rejected
+from store import errors
 from store.block import BlockShape
 from store.client import BadRows, Store
 from store.columns import insertable
@@ -239,3 +240,12 @@ def test_dead_letter_keeps_the_bytes_and_can_be_put_back(store: Store, project: 
         "source_partition": 3,
         "source_offset": 2**40,
     }
+
+
+# Codes
+
+
+def test_codes_have_clickhouses_own_names(store: Store) -> None:
+    named = {**errors._UNAVAILABLE, **errors._BAD_ROWS}
+    sql = "SELECT code, errorCodeToName(code) AS name FROM (SELECT arrayJoin({codes:Array(UInt32)}) AS code)"
+    assert {row["code"]: row["name"] for row in store.query(sql, {"codes": list(named)})} == named

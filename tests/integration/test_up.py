@@ -60,13 +60,13 @@ class Up:
         return self.process.wait(STOPPED_WITHIN_S)
 
 
-def whipstitch(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    return shell([str(WHIPSTITCH), *argv], folder)
+def whipstitch(folder: Path, *argv: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = environment() | settings
+    return subprocess.run([WHIPSTITCH, *argv], cwd=folder, env=env, capture_output=True, text=True)
 
 
-def shell(command: str | Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    is_line = isinstance(command, str)
-    return subprocess.run(command, shell=is_line, cwd=folder, env=environment(), capture_output=True, text=True)
+def pasted(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(line, shell=True, cwd=folder, env=environment(), capture_output=True, text=True)
 
 
 def environment() -> dict[str, str]:
@@ -146,10 +146,10 @@ def test_first_start_shows_keys_and_how_to_use_them_and_then_that_it_is_ready(up
 def test_printed_lines_work_when_they_are_pasted(up: Up) -> None:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl on this machine")
-    sent = shell(up.line_after("send an event:"), up.folder)
+    sent = pasted(up.line_after("send an event:"), up.folder)
     assert sent.stdout == '{"success":true}', sent.stderr
     ask = up.line_after("ask for it:")
-    eventually(lambda: "\tann\tHello\n" in shell(ask, up.folder).stdout, "the event is in the answer")
+    eventually(lambda: "\tann\tHello\n" in pasted(ask, up.folder).stdout, "the event is in the answer")
 
 
 def test_doctor_finds_all_well_and_knows_the_port(up: Up) -> None:
@@ -206,6 +206,15 @@ def takes(up: Up, name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_part_that_cannot_start_is_told_and_nothing_is_left_running(tmp_path: Path) -> None:
+    failed = whipstitch(tmp_path, "up", "--port", str(free_port()), WHIPSTITCH_JAVA="/no/such/java")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("Error: WHIPSTITCH_JAVA: /no/such/java: ")
+    assert failed.stdout == ""
+    for part in ("worker", "ingress", "store", "kafka"):
+        assert read_run(run_file(tmp_path / ".whipstitch", part)) is None
 
 
 def test_events_outlast_ctrl_c_a_kill_and_a_second_ctrl_c_and_nothing_is_left_running(tmp_path: Path) -> None:

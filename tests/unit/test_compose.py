@@ -67,7 +67,8 @@ def test_store_has_the_user_password_and_database_that_the_others_use() -> None:
     environment = SERVICES["clickhouse"]["environment"]
     user, password, database = (environment[f"CLICKHOUSE_{name}"] for name in ("USER", "PASSWORD", "DB"))
     assert settings_of(OURS["worker"]).store == f"clickhouse://{user}:{password}@clickhouse:9000/{database}"
-    assert {"--user", user, "--password", password} <= set(SERVICES["clickhouse"]["healthcheck"]["test"])
+    asks = SERVICES["clickhouse"]["healthcheck"]["test"]
+    assert {"--host=clickhouse", f"--user={user}", f"--password={password}"} <= set(asks)
 
 
 def test_published_and_checked_port_is_the_one_that_the_ingress_listens_on() -> None:
