@@ -4,6 +4,7 @@ Arrives: settings with concrete addresses. Leaves: an exit code; 0 after SIGTERM
 """
 
 import asyncio
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,10 @@ from pipeline.settings import Settings
 from store.client import Store, open_store
 from topics import names
 from topics.records import RawRecord
+
+
+# A batch makes tens of thousands of objects that die with it and hold no cycles: look for cycles rarely.
+_GC_THRESHOLDS = (100_000, 20, 20)
 
 
 def _value(record: RawRecord) -> bytes:
@@ -67,6 +72,7 @@ def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = Tr
 
     Raises BrokerError or StoreError where the world is not there at the start.
     """
+    gc.set_threshold(*_GC_THRESHOLDS)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     world, partitions = loop.run_until_complete(_opened(settings))

@@ -9,6 +9,7 @@ meanwhile but Kafka and the store. At the end the promise is checked: each disti
 import argparse
 import asyncio
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -142,7 +143,8 @@ async def _committed(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]
 def _work(environ: dict[str, str], halves: dict[str, bool]) -> None:
     from agents.worker import run
 
-    sys.stderr = sys.stdout = Path("/dev/null").open("w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
     sys.exit(run(settings.load(environ), stitch=halves["stitch"], sink=halves["sink"]))
 
 

@@ -29,4 +29,6 @@ def corrected(received_at_ms: int, sent_at_ms: int | None, original_ms: int | No
     if original_ms is None:
         return received_at_ms
     happened = original_ms if sent_at_ms is None else received_at_ms - sent_at_ms + original_ms
-    return min(max(happened, 0), received_at_ms)
+    if happened > received_at_ms:
+        return received_at_ms
+    return happened if happened > 0 else 0
