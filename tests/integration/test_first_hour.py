@@ -74,11 +74,12 @@ def test_events_taken_while_the_worker_is_killed_are_there_once_it_is_back(up: U
 
 
 def test_what_cannot_be_an_event_is_a_dead_letter_with_its_reason(up: Up, client: Client) -> None:
-    large = {"type": "track", "event": "Large", "anonymousId": "x", "properties": {"x": "y" * 40_960}}
-    nameless = {"type": "track", "anonymousId": "x"}
-    nobody = {"type": "track", "event": "Nobody"}
-    fine = {"type": "track", "event": "Fine", "anonymousId": "x"}
-    items: list[dict[str, object]] = [large, nameless, nobody, fine]
+    items: list[dict[str, object]] = [
+        {"type": "track", "event": "Large", "anonymousId": "x", "properties": {"x": "y" * 40_960}},
+        {"type": "track", "anonymousId": "x"},
+        {"type": "track", "event": "Nobody"},
+        {"type": "track", "event": "Fine", "anonymousId": "x"},
+    ]
     post(client.write_key, client.host, batch=[{**item, "messageId": f"d-{n}"} for n, item in enumerate(items)])
     refused = "SELECT message_id, reason FROM rejected_events WHERE message_id LIKE 'd-%' ORDER BY message_id"
     eventually(lambda: len(rows(up, refused)) == 3, "three dead letters", poll_s=0.2)
