@@ -8,13 +8,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 PREFIX = "WHIPSTITCH_"
 FILE = Path("whipstitch.toml")
 EMBEDDED = "embedded"
+
+_STORE_SCHEMES = ("clickhouse", "clickhouses", "http", "https")
 
 
 class SettingsError(Exception):
@@ -24,7 +27,7 @@ class SettingsError(Exception):
 class Settings(BaseModel):
     """One frozen value that every process is given. Field names are the settings' names without `WHIPSTITCH_`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     kafka: str = Field(EMBEDDED, description="bootstrap servers, `host:port,host:port`, or `embedded`")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -65,28 +68,34 @@ class Settings(BaseModel):
     @field_validator("kafka")
     @classmethod
     def _bootstrap(cls, value: str) -> str:
-        for server in [] if value == EMBEDDED else value.split(","):
-            host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit():
+        servers = [server.strip() for server in value.split(",")]
+        for server in [] if value == EMBEDDED else servers:
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError(f"{server!r} is not host:port; write e.g. kafka-1:9092,kafka-2:9092, or embedded")
-        return value
+        return ",".join(servers)
 
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:
-        if value != EMBEDDED and not value.startswith(("clickhouse://", "clickhouses://", "http://", "https://")):
+        address = urlsplit(value)
+        if value != EMBEDDED and not (address.scheme in _STORE_SCHEMES and address.hostname):
             raise ValueError("write clickhouse://user:password@host:9000/database, http://…:8123/database, or embedded")
         return value
 
-    @model_validator(mode="after")
-    def _sasl(self) -> Self:
-        if self.kafka_security_protocol.startswith("SASL") and not (
-            self.kafka_security_username and self.kafka_security_password
-        ):
-            raise ValueError("a SASL protocol needs kafka_security_username and kafka_security_password")
-        if self.max_event_bytes > self.max_batch_bytes:
-            raise ValueError("max_event_bytes is larger than max_batch_bytes")
-        return self
+    @field_validator("kafka_security_username", "kafka_security_password")
+    @classmethod
+    def _sasl(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if not value and str(info.data.get("kafka_security_protocol", "")).startswith("SASL"):
+            raise ValueError("a SASL protocol needs it")
+        return value
+
+    @field_validator("max_batch_bytes")
+    @classmethod
+    def _batch_holds_an_event(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("max_event_bytes", 0):
+            raise ValueError(f"is smaller than {PREFIX}MAX_EVENT_BYTES, so that no batch could hold the largest event")
+        return value
 
 
 def load(environ: Mapping[str, str] = os.environ, file: Path = FILE, **overrides: object) -> Settings:
@@ -108,7 +117,10 @@ def as_environ(settings: Settings) -> dict[str, str]:
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+    """A variable that is empty is as good as unset."""
+    return {
+        name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX) and value
+    }
 
 
 def _from_file(file: Path) -> dict[str, object]:
@@ -118,12 +130,13 @@ def _from_file(file: Path) -> dict[str, object]:
         read = tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: {error}") from None
-    return {name.upper().removeprefix(PREFIX).lower(): value for name, value in read.items()}
+    named = [name.upper().removeprefix(PREFIX).lower() for name in read]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise SettingsError(f"{file}: {', '.join(twice)} is there twice, with and without {PREFIX}; keep one")
+    return dict(zip(named, read.values(), strict=True))
 
 
 def _problem(loc: tuple[int | str, ...], message: str, kind: str) -> str:
-    if not loc:
-        return message.removeprefix("Value error, ")
     name = f"{PREFIX}{str(loc[0]).upper()}"
     if kind == "extra_forbidden":
         return f"{name}: no setting has this name; `whipstitch doctor` lists them"

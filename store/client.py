@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from store.address import address_of
 from store.errors import BadRows, StoreError, StoreFailure, StoreUnavailable
 from store.http import HttpStore
-from store.native import NativeStore
 
 __all__ = ["BadRows", "Row", "Store", "StoreError", "StoreFailure", "StoreUnavailable", "open_store"]
 
@@ -59,6 +58,8 @@ def open_store(url: str) -> Store:
         case "http" | "https":
             return HttpStore(address_of(url))
         case "clickhouse" | "clickhouses":
+            from store.native import NativeStore  # its driver is 30 MB that the HTTP interface has no use for
+
             return NativeStore(address_of(url))
         case scheme:
             raise StoreFailure(f"no store speaks {scheme!r}; write clickhouse://… or http://… in WHIPSTITCH_STORE")

@@ -61,9 +61,9 @@ def test_every_wrong_value_is_told_at_once_by_the_name_that_was_set() -> None:
         ("KAFKA", "kafka:"),
         ("KAFKA", ":9092"),
         ("KAFKA", "a:1,,b:2"),
-        ("KAFKA", ""),
+        ("KAFKA", "a:70000"),
         ("STORE", "postgres://here"),
-        ("STORE", ""),
+        ("STORE", "clickhouse://"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS"),
         ("PARTITIONS", "0"),
         ("DEDUPE_WINDOW_S", "59"),
@@ -79,19 +79,41 @@ def test_value_that_makes_no_sense_is_refused_under_its_name(name: str, value: s
 
 @pytest.mark.parametrize("value", ["embedded", "a:1", "a:1,b:2", "[::1]:9092", "kafka-1.example:9092, kafka-2:9092"])
 def test_bootstrap_servers_as_people_write_them_are_taken(value: str) -> None:
-    assert load({"WHIPSTITCH_KAFKA": value}, ABSENT).kafka == value
+    assert load({"WHIPSTITCH_KAFKA": value}, ABSENT).kafka == value.replace(" ", "")
+
+
+def test_variable_that_is_empty_is_as_good_as_unset() -> None:
+    empty = {"WHIPSTITCH_KAFKA": "", "WHIPSTITCH_JAVA": "", "WHIPSTITCH_PORT": ""}
+    assert load(empty, ABSENT) == load({}, ABSENT)
+
+
+def test_name_that_is_in_the_file_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "whipstitch.toml"
+    file.write_text("PORT = 1\nWHIPSTITCH_PORT = 2\n")
+    with pytest.raises(SettingsError, match="port is there twice"):
+        load({}, file)
+
+
+def test_all_problems_are_told_at_once_those_between_two_settings_too() -> None:
+    wrong = {"WHIPSTITCH_PORT": "x", "WHIPSTITCH_MAX_EVENT_BYTES": "4096", "WHIPSTITCH_MAX_BATCH_BYTES": "2048"}
+    with pytest.raises(SettingsError) as told:
+        load(wrong, ABSENT)
+    assert [line.partition(":")[0] for line in str(told.value).splitlines()] == [
+        "WHIPSTITCH_PORT",
+        "WHIPSTITCH_MAX_BATCH_BYTES",
+    ]
 
 
 def test_sasl_without_credentials_is_refused_and_with_them_is_taken() -> None:
     sasl = {"WHIPSTITCH_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
-    with pytest.raises(SettingsError, match="kafka_security_username"):
+    with pytest.raises(SettingsError, match="KAFKA_SECURITY_USERNAME"):
         load(sasl, ABSENT)
     credentials = {"WHIPSTITCH_KAFKA_SECURITY_USERNAME": "u", "WHIPSTITCH_KAFKA_SECURITY_PASSWORD": "p"}
     assert load(sasl | credentials, ABSENT).kafka_security_password == "p"
 
 
 def test_event_limit_above_the_batch_limit_is_refused() -> None:
-    with pytest.raises(SettingsError, match="max_batch_bytes"):
+    with pytest.raises(SettingsError, match="MAX_BATCH_BYTES"):
         load({"WHIPSTITCH_MAX_EVENT_BYTES": "4096", "WHIPSTITCH_MAX_BATCH_BYTES": "2048"}, ABSENT)
 
 
