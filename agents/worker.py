@@ -34,7 +34,6 @@ from store.client import Store, open_store
 from topics import names
 from topics.records import RawRecord
 
-
 # A batch makes tens of thousands of objects that die with it and hold no cycles: look for cycles rarely.
 _GC_THRESHOLDS = (100_000, 20, 20)
 
