@@ -89,13 +89,14 @@ def test_parts_start_side_by_side(tmp_path: Path) -> None:
 
 def test_stop_goes_from_the_last_part_to_the_first_and_leaves_nothing_running(tmp_path: Path) -> None:
     supervisor = Supervisor([child(name, tmp_path, LIVES_ON) for name in ("kafka", "store", "worker")])
+    before = children()
     supervisor.start()
     for _ in range(3):
         assert isinstance(supervisor.inbox.get(timeout=WAIT_S), Started)
     stopped: list[str] = []
     supervisor.stop(stopped.append, give_up_after_s=WAIT_S)
     assert stopped == ["worker", "store", "kafka"]
-    assert children() == []
+    assert children() == before
 
 
 def test_stopping_is_no_death(tmp_path: Path) -> None:
@@ -171,13 +172,15 @@ def when_it_says_up(part: Part) -> Running:
 @contextmanager
 def supervised(*parts: Part) -> Iterator[Supervisor]:
     supervisor = Supervisor(parts)
+    before = children()
     supervisor.start()
     try:
         yield supervisor
     finally:
         supervisor.stop(lambda _: None, give_up_after_s=WAIT_S)
-    assert children() == []
+    assert children() == before
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+def children() -> set[psutil.Process]:
+    """Of this process; those of other tests' fixtures among them."""
+    return {child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE}
