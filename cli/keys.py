@@ -5,6 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 import click
+import msgspec
 
 from broker.control import remove_control
 from broker.errors import BrokerError
@@ -25,10 +26,13 @@ def keys() -> None:
 
 
 def _origins(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Origins are compared with what a browser sends: scheme, host and port, in small letters, and nothing else."""
+    """Origins are compared with what a browser sends: scheme, host and port, in small letters, and nothing else.
+    `*` is any."""
     for value in values:
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or value != f"{parts.scheme}://{parts.netloc}".lower():
+        if value != "*" and (
+            parts.scheme not in {"http", "https"} or value != f"{parts.scheme}://{parts.netloc}".lower()
+        ):
             raise click.BadParameter(f"{value!r}; write it as browsers send it, e.g. https://shop.example")
     return values
 
@@ -38,7 +42,9 @@ def _origins(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 @click.option(
     "--kind", type=click.Choice(["public", "secret"]), required=True, help="public: in browsers and apps; secret: not."
 )
-@click.option("--origin", "origins", multiple=True, callback=_origins, help="A web origin that may use it; repeatable.")
+@click.option(
+    "--origin", "origins", multiple=True, callback=_origins, help="A web origin that may use it, * for any; repeatable."
+)
 @click.option(
     "--scope",
     "scopes",
@@ -48,9 +54,17 @@ def _origins(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     show_default=True,
     help="What it may do; repeatable.",
 )
+@click.option("--rate-limit-per-s", type=click.IntRange(min=1), help="Most events a second, at each ingress process.")
 @json_option
 @telling(SettingsError, EmbeddedError, BrokerError)
-def create(project_id: str, kind: KeyKind, origins: tuple[str, ...], scopes: tuple[Scope, ...], as_json: bool) -> None:
+def create(
+    project_id: str,
+    kind: KeyKind,
+    origins: tuple[str, ...],
+    scopes: tuple[Scope, ...],
+    rate_limit_per_s: int | None,
+    as_json: bool,
+) -> None:
     """Make a key. It is shown this once: only its hash is kept.
 
     \b
@@ -62,7 +76,7 @@ def create(project_id: str, kind: KeyKind, origins: tuple[str, ...], scopes: tup
     settings = control.settings_for_kafka()
     project = control.project(control.directory(settings), project_id)
     key, record = control.new_key(project.id, kind, scopes, origins)
-    control.write(settings, record)
+    control.write(settings, msgspec.structs.replace(record, rate_limit_per_s=rate_limit_per_s))
     if as_json:
         write_json({"project": project.id, "kind": kind, "key": key})
     else:
@@ -147,6 +161,7 @@ def _as_json(key: Key) -> dict[str, object]:
         "project": key.project_id,
         "scopes": key.scopes,
         "origins": key.origins,
+        "rate_limit_per_s": key.rate_limit_per_s,
         "created": instant(key.created_at_ms / 1000),
         "hash": key.hash,
     }

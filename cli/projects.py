@@ -17,7 +17,7 @@ from pipeline.settings import SettingsError
 from topics.control import Policy, Project
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_HEADING = ("PROJECT", "POLICY", "IMPLICIT LINKS", "MAX USERS", "BLOCKED IDS", "CREATED")
+_HEADING = ("PROJECT", "POLICY", "IMPLICIT LINKS", "MAX USERS", "PUBLIC USER EDGES", "BLOCKED IDS", "CREATED")
 
 _OPTIONS = (
     click.option(
@@ -33,6 +33,11 @@ _OPTIONS = (
     click.option(
         "--max-users-per-anonymous-id", type=click.IntRange(min=1), help="Beyond it an anonymous id is nobody's."
     ),
+    click.option(
+        "--public-user-edges/--no-public-user-edges",
+        default=None,
+        help="Whether a public key's events may tie or part two users (alias, $merge and the like).",
+    ),
     click.option("--block", multiple=True, metavar="ID", help="An id that is nobody's, as a test's; repeatable."),
 )
 
@@ -43,6 +48,7 @@ class Given(TypedDict):
     policy: Policy | None
     implicit_links: bool | None
     max_users_per_anonymous_id: int | None
+    public_user_edges: bool | None
     block: tuple[str, ...]
 
 
@@ -134,6 +140,7 @@ def _row(project: Project) -> tuple[str, ...]:
         project.policy,
         "yes" if project.implicit_links else "no",
         str(project.max_users_per_anonymous_id),
+        "yes" if project.public_user_edges else "no",
         ",".join(project.blocked_ids) or "-",
         instant(project.created_at_ms / 1000),
     )

@@ -1,10 +1,16 @@
 """Which key a request comes with, and whether it may send events."""
 
 import binascii
+import re
+from urllib.parse import parse_qsl
 
+from ingress.cors import may_send
 from ingress.errors import Problem
 from pipeline.directory import Directory
 from topics.control import Key
+
+_QUERY_NAMES = ("writeKey", "token")
+_IN_PATH = re.compile(r"/v1/projects/([^/]+)/settings/?")
 
 
 def offered_secret(headers: dict[bytes, bytes]) -> str | Problem | None:
@@ -34,3 +40,26 @@ def ingest_key(secret: str | None, directory: Directory) -> Key | Problem:
     if key is None:
         return Problem.INVALID_KEY
     return key if "ingest" in key.scopes else Problem.INSUFFICIENT_SCOPE
+
+
+def ingest_key_from(secret: str | None, origin: bytes | None, directory: Directory) -> Key | Problem:
+    """The same, if it may be used from this origin."""
+    key = ingest_key(secret, directory)
+    if isinstance(key, Problem) or origin is None or may_send(key, origin):
+        return key
+    return Problem.ORIGIN_NOT_ALLOWED
+
+
+def named_key(path: str, query: bytes, directory: Directory) -> Key | None:
+    """The key that a request names by its path or its query; None where it names none that exists."""
+    found = _IN_PATH.fullmatch(path)
+    secret = found[1] if found else query_secret(query)
+    return directory.key_for(secret) if secret else None
+
+
+def query_secret(query: bytes) -> str | None:
+    """The key in the query, by one of the names that clients give it."""
+    if not query:
+        return None
+    given = parse_qsl(query.decode("latin-1"), errors="replace", max_num_fields=None)
+    return next((value for name, value in given if name in _QUERY_NAMES), None)

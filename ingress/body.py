@@ -1,17 +1,13 @@
 """Reads a request's body whole, within bounds: on the wire, decompressed, in time, and over all requests at once."""
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ingress.encodings import decompressed
 from ingress.errors import Problem
 
 Receive = Callable[[], Awaitable[Any]]
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_PLAIN = (b"", b"identity")
-_GZIP = (b"gzip", b"x-gzip")
 
 
 class ClientGone(Exception):
@@ -27,27 +23,30 @@ class BodyReader:
         self._timeout_s = timeout_s
         self._pending_bytes = 0
 
-    async def read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | Problem:
-        """The decompressed body. Raises ClientGone."""
+    async def read(
+        self, receive: Receive, headers: dict[bytes, bytes], max_bytes: int | None = None
+    ) -> bytes | Problem:
+        """The decompressed body, of at most `max_bytes` where the route has a bound of its own. Raises ClientGone."""
+        max_bytes = max_bytes or self._max_bytes
         declared = headers.get(b"content-length", b"0")
-        if len(declared) > 18 or int(declared) > self._max_bytes:
+        if len(declared) > 18 or int(declared) > max_bytes:
             return Problem.BODY_TOO_LARGE
         message = await receive()
         if message.get("more_body") or message["type"] != "http.request":
-            body = await self._read_on(message, receive)
+            body = await self._read_on(message, receive, max_bytes)
         else:
             body = message["body"]
         if not isinstance(body, bytes):
             return body
-        return decompressed(body, headers.get(b"content-encoding", b""), self._max_bytes)
+        return decompressed(body, headers.get(b"content-encoding", b""), max_bytes)
 
-    async def _read_on(self, message: Any, receive: Receive) -> bytes | Problem:
+    async def _read_on(self, message: Any, receive: Receive, max_bytes: int) -> bytes | Problem:
         parts = bytearray()
         try:
             async with asyncio.timeout(self._timeout_s):
                 while message["type"] == "http.request":
                     part: bytes = message["body"]
-                    if len(parts) + len(part) > self._max_bytes:
+                    if len(parts) + len(part) > max_bytes:
                         return Problem.BODY_TOO_LARGE
                     if self._pending_bytes + len(part) > self._max_pending_bytes:
                         return Problem.OVERLOADED
@@ -61,30 +60,3 @@ class BodyReader:
         finally:
             self._pending_bytes -= len(parts)
         raise ClientGone
-
-
-def decompressed(body: bytes, encoding: bytes, max_bytes: int) -> bytes | Problem:
-    """The body as it was before compression. Its own first bytes decide, as clients of old mislabel it: gzip counts
-    with any header or none, and what is plain is taken as plain."""
-    if len(body) > max_bytes:
-        return Problem.BODY_TOO_LARGE
-    if body.startswith(_GZIP_MAGIC):
-        return _gunzipped(body, max_bytes)
-    coding = encoding.strip().lower()
-    if coding in _PLAIN:
-        return body
-    if coding in _GZIP:
-        return body if body.lstrip()[:1] in (b"{", b"[") else Problem.INVALID_ENCODING
-    return Problem.UNSUPPORTED_ENCODING
-
-
-def _gunzipped(body: bytes, max_bytes: int) -> bytes | Problem:
-    """One gzip member and nothing behind it: a body of a million empty members would keep us busy for minutes."""
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        plain = inflater.decompress(body, max_bytes + 1)
-    except zlib.error:
-        return Problem.INVALID_ENCODING
-    if len(plain) > max_bytes:
-        return Problem.BODY_TOO_LARGE
-    return plain if inflater.eof and not inflater.unused_data else Problem.INVALID_ENCODING

@@ -12,18 +12,21 @@ import msgspec
 
 from ingress.errors import RETRY_AFTER_S, Problem
 from pipeline.directory import Directory
+from topics.control import Key
 from topics.records import Record
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """A request with its whole body, decompressed. Header names are lower case; of a repeated one the last counts."""
+    """A request with its whole body, decompressed. Header names are lower case; of a repeated one the last counts.
+    `path` is without its percent encoding, `query` with it."""
 
     headers: dict[bytes, bytes]
     body: bytes
     query: bytes
     ip: str | None
+    path: str = ""
 
 
 class Answer:
@@ -35,16 +38,21 @@ class Answer:
         self.status = status
         self.body = body
         self.headers = headers
-        fixed = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+        fixed: Headers = ()
+        if status != 204:  # RFC 9110, 8.6: a 204 has no Content-Length.
+            fixed = ((b"content-length", b"%d" % len(body)),)
+            if not any(name == b"content-type" for name, _ in headers):
+                fixed = ((b"content-type", b"application/json"), *fixed)
         self.start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": [*fixed, *headers]}
         self.end: dict[str, Any] = {"type": "http.response.body", "body": body}
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """Publish these records; when all are durable, answer."""
+    """Publish these records; when all are durable, answer. The key says how many it may send, and who may read it."""
 
     records: Sequence[Record]
     answer: Answer
+    key: Key | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
@@ -59,13 +67,17 @@ Handler = Callable[[Request, Directory, int], Accepted | Refused]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`refuse` says a problem that the app found (size, Kafka) in this dialect's own words."""
+    """`refuse` says a problem that the app found (size, Kafka) in this dialect's own words. Where dialects share a
+    path, `choose` takes a request's headers and body (b"" until it is there) and gives the route of its dialect."""
 
     handle: Handler
     refuse: Callable[[Problem], Answer]
+    max_body_bytes: int | None = None
+    choose: "Callable[[dict[bytes, bytes], bytes], Route] | None" = None
 
 
 Routes = Mapping[tuple[str, str], Route]
+"""By method and path. One segment of a path may be a name in braces, which stands for anything: `/v1/{id}/settings`."""
 
 
 def json_answer(status: int, payload: object, headers: Headers = ()) -> Answer:

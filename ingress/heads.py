@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from ingress.errors import Problem
-from ingress.surrogates import mended, original_items
+from pipeline.surrogates import mended, original_items
 
 _ABSENT = msgspec.Raw(b"")
 _INTEGER = re.compile(rb"-?[0-9]{1,4300}")

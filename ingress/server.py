@@ -17,10 +17,13 @@ import uvloop
 from broker.control import DirectoryFollower
 from broker.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from broker.producer import DurableProducer
-from ingress import segment
-from ingress.app import App, Backend
+from ingress import millimetric, mixpanel, segment
+from ingress.app import App, Backend, Pages
 from ingress.body import BodyReader
+from ingress.contract import Routes
+from ingress.dialects import with_shared_paths
 from ingress.health import Health
+from ingress.openapi import OPENAPI, openapi_page
 from ingress.protocol import BoundedHttpProtocol
 from ingress.publisher import Publisher, PublishLimits
 from pipeline.settings import Settings
@@ -51,6 +54,12 @@ def run(settings: Settings, limits: PublishLimits | None = None, share_port: boo
         return runner.run(_Ingress(settings, limits or _publish_limits(settings)).serve(listening))
 
 
+def served_routes(settings: Settings) -> Routes:
+    """What takes events, of every dialect."""
+    shared = with_shared_paths(segment.routes(settings), millimetric.routes(settings))
+    return {**shared, **mixpanel.routes(settings)}
+
+
 class _Ingress:
     def __init__(self, settings: Settings, limits: PublishLimits) -> None:
         self._settings = settings
@@ -58,8 +67,13 @@ class _Ingress:
         self._health = Health()
         max_body_bytes = 2 * settings.max_batch_bytes
         bodies = BodyReader(max_body_bytes, max(_MAX_PENDING_BODY_BYTES, 4 * max_body_bytes), _BODY_TIMEOUT_S)
-        self._app = App(segment.routes(settings), self._health.pages(), bodies)
+        self._app = App(served_routes(settings), self._pages(), bodies)
         self._server = uvicorn.Server(_uvicorn_config(self._app))
+
+    def _pages(self) -> Pages:
+        pages = self._health.pages()
+        served = (*served_routes(self._settings), *pages, OPENAPI)
+        return {**pages, OPENAPI: openapi_page(served)}
 
     async def serve(self, listening: socket.socket) -> int:
         # uvicorn raises the signals that it caught once more when it is done: let that find a handler.

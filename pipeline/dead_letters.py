@@ -4,11 +4,13 @@ The record keeps key, value and headers as they were, so that it can be put back
 """
 
 import json
+from contextlib import suppress
 from typing import Final
 
-import orjson
+import msgspec
 
 from pipeline.outcome import Rejected
+from pipeline.surrogates import mended
 from topics import rejected
 from topics.names import STITCHED
 from topics.raw import read_stamp
@@ -17,19 +19,23 @@ from topics.rejected import REJECTION_HEADER, Rejection, read_rejection
 
 MAX_DETAIL: Final = 1000
 
-# column of the store: member of a client's call
+# column of the store: what the dialects call it
 _NAMES: Final = {
-    "type": "type",
-    "event_name": "event",
-    "anonymous_id": "anonymousId",
-    "user_id": "userId",
-    "message_id": "messageId",
+    "type": ("type",),
+    "event_name": ("event",),
+    "anonymous_id": ("anonymousId", "anonymous_id"),
+    "user_id": ("userId", "user_id"),
+    "message_id": ("messageId", "event_id"),
 }
 # what a stitched record holds besides JSON
 _SCALARS: Final = (
     *("project_id", "message_id", "type", "event_name", "anonymous_id", "user_id", "stitched_user_id"),
     *("session_id", "timestamp", "original_timestamp", "sent_at", "received_at", "library"),
 )
+_READ: Final = frozenset({*(name for names in _NAMES.values() for name in names), *_SCALARS})
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_scalar = msgspec.json.Decoder(str | int | float).decode
 
 
 def dead_letter(record: RawRecord, refused: Rejected) -> Record:
@@ -70,11 +76,14 @@ def row(letter: RawRecord) -> bytes:
 
 
 def _read_columns(letter: RawRecord, rejection: Rejection) -> dict[str, object]:
-    seen = _members(letter.value)
+    seen = _scalars(letter.value or b"")
     if rejection.source_topic == STITCHED:
-        return {name: seen[name] for name in _SCALARS if isinstance(seen.get(name), str | int | float)}
+        return {name: seen[name] for name in _SCALARS if name in seen}
     columns: dict[str, object] = {
-        column: str(seen[name]) for column, name in _NAMES.items() if isinstance(seen.get(name), str | int)
+        column: str(seen[name])
+        for column, names in _NAMES.items()
+        for name in names
+        if isinstance(seen.get(name), str | int)
     }
     try:
         stamp = read_stamp(letter.headers)
@@ -86,12 +95,18 @@ def _read_columns(letter: RawRecord, rejection: Rejection) -> dict[str, object]:
     return columns
 
 
-def _members(value: bytes | None) -> dict[str, object]:
+def _scalars(value: bytes) -> dict[str, str | int | float]:
+    """The members that are a text or a number, each read by itself: what is wrong with one hides no other."""
     try:
-        decoded = orjson.loads(value or b"")
-    except orjson.JSONDecodeError:
+        value.decode()
+        members = _decode_members(mended(value) or value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    return decoded if isinstance(decoded, dict) else {}
+    scalars = {}
+    for name in members.keys() & _READ:
+        with suppress(msgspec.ValidationError):
+            scalars[name] = _decode_scalar(members[name])
+    return scalars
 
 
 def _text(value: bytes | None) -> str:

@@ -5,6 +5,7 @@ from typing import Final
 
 LATEST_MS: Final = 9_999_999_999_999  # the year 2286; what lies outside is no instant that a client meant
 _MILLISECONDS_FROM: Final = 100_000_000_000  # a number from here on counts milliseconds: as seconds, the year 5138
+_LARGEST_NUMBER: Final = 1e18  # JSON may hold 10 to the 400th, which no float does
 
 
 def read_instant(value: str | int | float) -> int | None:
@@ -15,6 +16,8 @@ def read_instant(value: str | int | float) -> int | None:
         except ValueError:
             return None
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    elif not -_LARGEST_NUMBER < value < _LARGEST_NUMBER:
+        return None
     else:
         seconds = value / 1000 if value >= _MILLISECONDS_FROM else value
     milliseconds = int(seconds * 1000 + 0.5)

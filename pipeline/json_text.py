@@ -1,5 +1,7 @@
 """JSON objects as text: looked into no further than needed, changed without being decoded whole."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from topics.raw import EMPTY_OBJECT
@@ -18,6 +20,16 @@ def is_null(text: msgspec.Raw) -> bool:
     return bytes(text) == b"null"
 
 
+def members_of(text: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of an object, themselves not decoded; of several of one name the last."""
+    return _members(text)
+
+
+def as_object(members: Mapping[str, object]) -> msgspec.Raw:
+    """A new object of these members."""
+    return msgspec.Raw(_encode(members))
+
+
 def object_of(**members: object) -> msgspec.Raw:
     """A new object of those members that are not None."""
     return msgspec.Raw(_encode({name: value for name, value in members.items() if value is not None}))
@@ -32,9 +44,11 @@ def merged(under: msgspec.Raw, over: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(_encode({**_members(under), **_members(over)}))
 
 
-def with_new_member(text: msgspec.Raw, name: str, value: object) -> msgspec.Raw:
-    """The object with one more member, which it must not have yet: spliced in, four times as fast as `merged`."""
-    head = _encode({name: value})
+def with_new_members(text: msgspec.Raw, members: Mapping[str, object]) -> msgspec.Raw:
+    """The object with more members, none of which it may have yet: spliced in, four times as fast as `merged`."""
+    if not members:
+        return text
+    head = _encode(members)
     body = bytes(text)
     if body[1:].lstrip().startswith(b"}"):
         return msgspec.Raw(head)

@@ -15,6 +15,7 @@ class ProjectRules:
     blocked_ids: frozenset[str]
     implicit_links: bool
     max_users: int
+    public_user_edges: bool
 
 
 def project_rules(project: Project) -> ProjectRules:
@@ -22,6 +23,7 @@ def project_rules(project: Project) -> ProjectRules:
         blocked_ids=frozenset(map(fold, project.blocked_ids)),
         implicit_links=project.implicit_links,
         max_users=project.max_users_per_anonymous_id,
+        public_user_edges=project.public_user_edges,
     )
 
 

@@ -8,10 +8,12 @@ from typing import Final
 
 import msgspec
 
+from pipeline import reserved
 from pipeline.blocked import is_blocked
-from pipeline.dialects import segment
+from pipeline.dialects import millimetric, mixpanel, segment
 from pipeline.outcome import Rejected
 from pipeline.rules import Rules
+from pipeline.surrogates import mended
 from topics.raw import Dialect, Stamp, read_stamp
 from topics.records import RawRecord
 from topics.rejected import Reason
@@ -23,7 +25,10 @@ SYNTHETIC_PREFIX: Final = "$blocked:"
 
 _READERS: Final[dict[Dialect, Callable[[bytes, Stamp], StitchedEvent | Rejected]]] = {
     Dialect.SEGMENT: segment.read_call,
+    Dialect.MILLIMETRIC: millimetric.read_call,
+    Dialect.MIXPANEL: mixpanel.read_call,
 }
+_LONGER_IDS: Final = {Dialect.MILLIMETRIC: millimetric.MAX_EVENT_ID}
 
 
 def validate(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected:
@@ -35,10 +40,19 @@ def validate(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected:
     value = record.value or b""
     if len(value) > rules.max_event_bytes:
         return _rejected(Reason.TOO_LARGE, f"{len(value)} bytes; the limit is {rules.max_event_bytes}")
-    if len(stamp.message_id) > MAX_MESSAGE_ID:
+    if len(stamp.message_id) > MAX_MESSAGE_ID and len(stamp.message_id) > _LONGER_IDS.get(stamp.dialect, 0):
         return _rejected(Reason.INVALID_FIELD, f"messageId is longer than {MAX_MESSAGE_ID} characters")
     event = _read(value, stamp)
-    return event if isinstance(event, Rejected) else _with_ids(event, rules.of(stamp.project_id).blocked_ids)
+    if isinstance(event, Rejected):
+        return event
+    project = rules.of(stamp.project_id)
+    if event.event_name in reserved.NAMES:
+        may_tie_users = stamp.key_kind == "secret" or project.public_user_edges
+        checked = reserved.checked(event, may_tie_users=may_tie_users)
+        if isinstance(checked, Rejected):
+            return checked
+        event = checked
+    return _with_ids(event, project.blocked_ids)
 
 
 def _read(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
@@ -53,15 +67,28 @@ def _read(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
         in_a_field = " - at `$." in str(error)
         return _rejected(Reason.INVALID_FIELD if in_a_field else Reason.NOT_AN_OBJECT, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _rejected(Reason.INVALID_JSON, _without_value(error))
+        readable = mended(value)
+        if readable is None:
+            return _rejected(Reason.INVALID_JSON, _without_value(error))
+        return _with_raw(_read(readable, stamp), value)
     except RecursionError:
         return _rejected(Reason.TOO_DEEP, "nested too deep to be read")
+
+
+def _with_raw(event: StitchedEvent | Rejected, value: bytes) -> StitchedEvent | Rejected:
+    """The event with the bytes that it came as, written as a text: as JSON no reader of the topic would take them."""
+    if isinstance(event, Rejected):
+        return event
+    raw = msgspec.Raw(msgspec.json.encode(value.decode()))
+    return msgspec.structs.replace(event, raw=raw, warnings=(*event.warnings, "half_surrogate_pair"))
 
 
 def _with_ids(event: StitchedEvent, further: frozenset[str]) -> StitchedEvent | Rejected:
     """The event with placeholder ids taken out: a blocked user is no user, a blocked anonymous id links nothing."""
     anonymous_id, user_id = event.anonymous_id, event.user_id
     if anonymous_id is None and user_id is None:
+        if event.event_name in reserved.OF_TWO_IDS:
+            return event
         return _rejected(Reason.MISSING_ID, "neither userId nor anonymousId")
     user_blocked = user_id is not None and is_blocked(user_id, further)
     anonymous_blocked = anonymous_id is not None and is_blocked(anonymous_id, further)

@@ -6,7 +6,7 @@ it was removed. Only a key's SHA-256 is kept: a key has 160 random bits, so the 
 
 import hashlib
 import secrets
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -18,7 +18,8 @@ _PREFIXES: dict[KeyKind, str] = {"public": "pk_", "secret": "sk_"}
 
 
 class Project(msgspec.Struct, frozen=True, tag="project"):
-    """A project and the settings that are its own. `created_at_ms` is Unix milliseconds."""
+    """A project and the settings that are its own. `created_at_ms` is Unix milliseconds. `public_user_edges`: whether
+    an event sent with a public key may tie or part two users (alias, `$merge` and the like)."""
 
     id: str
     created_at_ms: int
@@ -26,10 +27,12 @@ class Project(msgspec.Struct, frozen=True, tag="project"):
     implicit_links: bool = True
     max_users_per_anonymous_id: int = 10
     blocked_ids: tuple[str, ...] = ()
+    public_user_edges: bool = False
 
 
 class Key(msgspec.Struct, frozen=True, tag="key"):
-    """A key of a project; `hint` is its first characters, enough to recognise it and too few to use it."""
+    """A key of a project; `hint` is its first characters, enough to recognise it and too few to use it. Origins bind a
+    public key only (`*` is any). `rate_limit_per_s` counts events, at each ingress process; None is no limit."""
 
     hash: str
     hint: str
@@ -38,6 +41,7 @@ class Key(msgspec.Struct, frozen=True, tag="key"):
     created_at_ms: int
     scopes: tuple[Scope, ...] = ("ingest",)
     origins: tuple[str, ...] = ()
+    rate_limit_per_s: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 encode = msgspec.json.Encoder().encode

@@ -22,7 +22,8 @@ class Dialect(StrEnum):
 
 class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What the ingress knows of one event. Instants are Unix milliseconds; `context` and `integrations` are a batch's
-    own objects, as its client wrote them; `call` is the endpoint's event type, or "" where the event itself says it."""
+    own objects, as its client wrote them; `call` is the endpoint's event type, or "" where the event itself says it;
+    `anonymous_id` is one that the ingress made up, where the dialect wants one and its client sent none."""
 
     project_id: str
     message_id: str
@@ -35,6 +36,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     sent_at: str | None = None
     context: msgspec.Raw = EMPTY_OBJECT
     integrations: msgspec.Raw = EMPTY_OBJECT
+    anonymous_id: str | None = None
 
 
 _encoder = msgspec.json.Encoder()

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing_field"  # a field that this call needs is absent or empty
     MISSING_ID = "missing_id"  # neither a user id nor an anonymous id
     UNKNOWN_TYPE = "unknown_type"  # the event's type is not one of the six calls
+    NEEDS_SECRET_KEY = "needs_secret_key"  # only a server may send this: it ties two users for good
     STORE_REFUSED = "store_refused"  # the store cannot hold this row; the detail has ClickHouse's code
 
 

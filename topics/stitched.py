@@ -15,7 +15,8 @@ EventType = Literal["identify", "track", "page", "screen", "group", "alias"]
 
 class StitchedEvent(msgspec.Struct, frozen=True, gc=False):
     """The canonical event. `properties`, `traits`, `context` and `integrations` are JSON objects, not decoded;
-    `raw` is the client's own JSON of this event, byte for byte."""
+    `raw` is the client's own JSON of this event, byte for byte; where it holds half a surrogate pair, which no reader
+    would take, it is that JSON as a text."""
 
     project_id: str
     message_id: str

@@ -1,21 +1,27 @@
 """The Segment family's wire format (Segment, RudderStack, Customer.io Data Pipelines): one call to one event.
 
-The rules are those of Segment's public Spec (Common Fields, Identify, Track, Page, Screen, Group, Alias).
+The rules are those of Segment's public Spec (Common Fields, Identify, Track, Page, Screen, Group, Alias), and where its
+relatives differ, of theirs: RudderStack's traits in the context, Customer.io's e-mail addresses as ids.
 """
 
-from typing import Final, get_args
+from typing import Final, assert_never, get_args
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pipeline.instants import corrected, read_instant
-from pipeline.json_text import is_null, is_object, merged, object_of, with_new_member
+from pipeline.json_text import as_object, is_null, is_object, members_of, merged, object_of, with_new_members
 from pipeline.outcome import Rejected
+from pipeline.reserved import UNALIAS
+from pipeline.traits import email_of, group_traits, person_traits
 from topics.raw import EMPTY_OBJECT, Stamp
 from topics.rejected import Reason
 from topics.stitched import EventType, StitchedEvent
 
 SESSION_S: Final = 1800
 
+# RudderStack's browser client says "web", its servers "sources" or "http" for what they fetched themselves.
+_CHANNELS: Final = frozenset({"browser", "server", "mobile", "web", "sources", "http"})
 _EVENT_NAMES: Final[dict[EventType, str]] = {
     "identify": "$identify",
     "page": "$page",
@@ -24,6 +30,7 @@ _EVENT_NAMES: Final[dict[EventType, str]] = {
     "alias": "$alias",
 }
 _TYPES: Final[frozenset[str]] = frozenset(get_args(EventType))
+_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Call(msgspec.Struct, rename="camel", gc=False):
@@ -31,13 +38,14 @@ class _Call(msgspec.Struct, rename="camel", gc=False):
     user_id: str | int | None = None
     anonymous_id: str | int | None = None
     event: str | None = None
-    name: str | None = None
-    category: str | None = None
     group_id: str | int | None = None
     previous_id: str | int | None = None
     timestamp: str | int | float | None = None
     original_timestamp: str | int | float | None = None
     sent_at: str | int | float | None = None
+    name: msgspec.Raw = _NULL
+    category: msgspec.Raw = _NULL
+    channel: msgspec.Raw = _NULL
     properties: msgspec.Raw = EMPTY_OBJECT
     traits: msgspec.Raw = EMPTY_OBJECT
     context: msgspec.Raw = EMPTY_OBJECT
@@ -50,9 +58,15 @@ class _Library(msgspec.Struct, gc=False):
 
 
 class _Context(msgspec.Struct, rename="camel", gc=False):
+    """What is looked at in a context. UNSET is what the client did not say at all."""
+
     library: _Library | None = None
-    ip: str | None = None
+    ip: str | UnsetType | None = UNSET
+    user_agent: str | UnsetType | None = UNSET
+    channel: str | UnsetType | None = UNSET
+    active: bool | None = None
     session_id: str | int | None = None
+    traits: msgspec.Raw = EMPTY_OBJECT
 
 
 _decode_call = msgspec.json.Decoder(_Call).decode
@@ -74,6 +88,11 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
     sent_at = _instant(call.sent_at or stamp.sent_at, "sentAt", warnings)
     timestamp = corrected(stamp.received_at_ms, sent_at, original)
     anonymous_id, user_id = _text(call.anonymous_id), _text(call.user_id)
+    traits = _object(call.traits, "traits", warnings)
+    if kind == "identify":
+        user_id, traits = _identified(call, seen, user_id, traits, warnings)
+    elif kind == "group":
+        traits = group_traits(traits, warnings)
     return StitchedEvent(
         project_id=stamp.project_id,
         message_id=stamp.message_id,
@@ -88,7 +107,7 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
         sent_at=None if sent_at is None else sent_at / 1000,
         received_at=stamp.received_at_ms / 1000,
         properties=_properties(kind, call, warnings),
-        traits=_object(call.traits, "traits", warnings),
+        traits=traits,
         context=context,
         integrations=merged(stamp.integrations, _object(call.integrations, "integrations", warnings)),
         library=_library(seen.library),
@@ -110,29 +129,104 @@ def _type_of(call: _Call, stamp: Stamp) -> EventType | Rejected:
     return kind  # type: ignore[return-value]  # it is in _TYPES
 
 
+def _identified(
+    call: _Call, seen: _Context, user_id: str | None, traits: msgspec.Raw, warnings: list[str]
+) -> tuple[str | None, msgspec.Raw]:
+    """The user of an identify and its traits. An empty userId gives way to the trait `email`, except where the client
+    means that nobody has logged in: so RudderStack's write it, and so does an absent one beside an anonymous id."""
+    under = _object(seen.traits, "context.traits", warnings)
+    traits = person_traits(traits, under, user_id, warnings)
+    if user_id is not None:
+        return user_id, traits
+    if call.anonymous_id and (call.user_id is None or _is_of_rudderstack(seen.library)):
+        return None, traits
+    email = email_of(traits)
+    if email is not None:
+        warnings.append("user_id_from_email")
+    return email, traits
+
+
 def _context(call: _Call, stamp: Stamp, warnings: list[str]) -> tuple[msgspec.Raw, _Context]:
-    context = merged(stamp.context, _object(call.context, "context", warnings))
+    """The event's context with what belongs into it, and what is looked at in it."""
+    own = _object(call.context, "context", warnings)
+    channel = None if call.channel is _NULL else _channel(call.channel, warnings)
+    if stamp.context is not EMPTY_OBJECT and channel is not None:
+        own = merged(object_of(channel=channel), own)
+    context = merged(stamp.context, own)
     try:
         seen = _decode_context(context)
     except msgspec.ValidationError:
-        warnings.append("context_field_of_wrong_type")
-        return context, _Context()
-    if stamp.key_kind == "public" and seen.ip is None and stamp.ip is not None:
-        context = with_new_member(context, "ip", stamp.ip)
-    return context, seen
+        seen = _readable_context(context, warnings)
+    said = seen.channel or channel
+    if said and said not in _CHANNELS:
+        warnings.append("channel_unknown")
+    return _with_captured(context, seen, stamp, channel), seen
+
+
+def _with_captured(context: msgspec.Raw, seen: _Context, stamp: Stamp, channel: str | None) -> msgspec.Raw:
+    """The context with the call's own channel, and from a client-side call what the server saw of its sender."""
+    captured: dict[str, str] = {}
+    if channel is not None and not seen.channel:
+        captured["channel"] = channel
+    if stamp.key_kind == "public":
+        if stamp.ip is not None and not seen.ip:
+            captured["ip"] = stamp.ip
+        if stamp.user_agent is not None and not seen.user_agent:
+            captured["userAgent"] = stamp.user_agent
+    if not captured:
+        return context
+    said = (seen.channel, seen.ip, seen.user_agent)
+    is_said_empty = None in said or "" in said
+    return merged(context, as_object(captured)) if is_said_empty else with_new_members(context, captured)
+
+
+def _readable_context(context: msgspec.Raw, warnings: list[str]) -> _Context:
+    """What can be looked at in a context in which some member is of a wrong type: that one counts as null."""
+    readable: dict[str, msgspec.Raw] = {}
+    for name, value in members_of(context).items():
+        try:
+            _decode_context(as_object({name: value}))
+            readable[name] = value
+        except msgspec.ValidationError:
+            warnings.append(f"context_type:{name}")
+            readable[name] = _NULL
+    return _decode_context(as_object(readable))
+
+
+def _channel(given: msgspec.Raw, warnings: list[str]) -> str | None:
+    if given is _NULL or is_null(given):
+        return None
+    try:
+        channel = _decode_text(given)
+    except msgspec.ValidationError:
+        warnings.append("context_type:channel")
+        return None
+    return channel or None
 
 
 def _properties(kind: EventType, call: _Call, warnings: list[str]) -> msgspec.Raw:
     properties = _object(call.properties, "properties", warnings)
     match kind:
+        case "track":
+            is_unalias = call.event == UNALIAS and call.previous_id
+            return merged(properties, object_of(previousId=call.previous_id)) if is_unalias else properties
         case "page" | "screen":
-            return merged(object_of(name=call.name, category=call.category), properties)
+            return merged(_named(call), properties)
         case "group":
             return merged(object_of(groupId=call.group_id), properties)
         case "alias":
             return merged(object_of(previousId=call.previous_id), properties)
-        case _:
+        case "identify":
             return properties
+        case _:
+            assert_never(kind)
+
+
+def _named(call: _Call) -> msgspec.Raw:
+    """What a page or screen call says beside its properties."""
+    return as_object(
+        {name: text for name, text in (("name", call.name), ("category", call.category)) if not is_null(text)}
+    )
 
 
 def _object(text: msgspec.Raw, name: str, warnings: list[str]) -> msgspec.Raw:
@@ -162,5 +256,12 @@ def _library(library: _Library | None) -> str | None:
     return f"{library.name}/{library.version}" if library.version else library.name
 
 
+def _is_of_rudderstack(library: _Library | None) -> bool:
+    return library is not None and "rudder" in (library.name or "").lower()
+
+
 def _text(value: str | int | None) -> str | None:
     return None if value is None or value == "" else str(value)
+
+
+_decode_text = msgspec.json.Decoder(str).decode

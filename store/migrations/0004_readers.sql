@@ -1,4 +1,5 @@
 -- A person as of now. A trait has the value that an identify gave it last; user_id is NULL while they are anonymous.
+-- Ids that begin with $blocked: were made up, one for each event that came with none of use.
 CREATE OR REPLACE VIEW persons_v AS
 WITH maxMapIf(
     mapApply(
@@ -11,7 +12,7 @@ SELECT
     project_id,
     person_id,
     any(resolved_user_id) AS user_id,
-    arraySort(groupUniqArray(anonymous_id)) AS anonymous_ids,
+    arraySort(groupUniqArrayIf(anonymous_id, NOT startsWith(anonymous_id, '$blocked:'))) AS anonymous_ids,
     concat('{', arrayStringConcat(
         arrayMap((name, given) -> toJSONString(name) || ':' || given.3, mapKeys(latest), mapValues(latest)), ','
     ), '}')::JSON AS traits,

@@ -1,6 +1,7 @@
 """An ingress as a process of its own, a client that reaches it over a real socket, and what stands in the topic."""
 
 import asyncio
+import base64
 import http.client
 import json
 import os
@@ -73,7 +74,7 @@ class RunningIngress:
 
     def post(self, path: str, payload: object, key: str | None = None, **headers: str) -> Reply:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        return self.request("POST", path, body, {**headers, **({"Authorization": f"Bearer {key}"} if key else {})})
+        return self.request("POST", path, body, {**headers, **({"Authorization": basic(key)} if key else {})})
 
     def is_ready(self) -> bool:
         try:
@@ -83,6 +84,11 @@ class RunningIngress:
 
     def log(self) -> str:
         return self.log_file.read_text()
+
+
+def basic(key: str) -> str:
+    """The Authorization header of the Segment family."""
+    return f"Basic {base64.b64encode(f'{key}:'.encode()).decode()}"
 
 
 @contextmanager

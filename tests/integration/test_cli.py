@@ -69,13 +69,15 @@ def test_topics_that_differ_from_the_settings_are_told_and_exit_1(monkeypatch: p
 
 
 def test_key_is_shown_once_and_kept_as_hint_and_hash(project: str) -> None:
-    code, out, _ = run(*KEY_CREATE, "public", "--project", project, "--origin", "https://shop.example")
+    code, out, _ = run(
+        *KEY_CREATE, "public", "--project", project, "--origin", "https://shop.example", "--rate-limit-per-s", "9"
+    )
     made = json.loads(out)
     assert code == 0
     assert made == {"project": project, "kind": "public", "key": made["key"]}
     (kept,) = listed("keys", "list", "--project", project)
     assert kept["hint"] == made["key"][:7]
-    assert kept["origins"] == ["https://shop.example"]
+    assert (kept["origins"], kept["rate_limit_per_s"]) == (["https://shop.example"], 9)
     assert made["key"] not in json.dumps(kept)
 
 
@@ -99,14 +101,8 @@ def test_project_settings_are_set_one_by_one(project: str) -> None:
     assert run("projects", "set", project, "--policy", "isolate", "--block", "test", "--no-implicit-links")[0] == 0
     assert run("projects", "set", project, "--max-users-per-anonymous-id", "3")[0] == 0
     (kept,) = (one for one in listed("projects", "list") if one["id"] == project)
-    del kept["created_at_ms"]
-    assert kept == {
-        "id": project,
-        "policy": "isolate",
-        "implicit_links": False,
-        "max_users_per_anonymous_id": 3,
-        "blocked_ids": ["test"],
-    }
+    assert (kept["policy"], kept["implicit_links"]) == ("isolate", False)
+    assert (kept["max_users_per_anonymous_id"], kept["blocked_ids"]) == (3, ["test"])
 
 
 def test_project_that_is_there_is_not_made_again(project: str) -> None:

@@ -13,7 +13,13 @@ from pipeline.directory import Directory
 from topics.control import Key, KeyKind, Project, encode, key_hash, record_key
 
 SHOP = Project(id="shop", created_at_ms=1, blocked_ids=("test",))
-NOTHING: Given = {"policy": None, "implicit_links": None, "max_users_per_anonymous_id": None, "block": ()}
+NOTHING: Given = {
+    "policy": None,
+    "implicit_links": None,
+    "max_users_per_anonymous_id": None,
+    "public_user_edges": None,
+    "block": (),
+}
 
 
 def directory(*records: Project | Key) -> Directory:
@@ -35,7 +41,13 @@ def test_what_is_not_named_stays_as_it_was() -> None:
 
 
 def test_every_setting_of_a_project_can_be_set() -> None:
-    given: Given = {"policy": "isolate", "implicit_links": False, "max_users_per_anonymous_id": 3, "block": ("x",)}
+    given: Given = {
+        "policy": "isolate",
+        "implicit_links": False,
+        "max_users_per_anonymous_id": 3,
+        "public_user_edges": True,
+        "block": ("x",),
+    }
     project = changed(SHOP, given)
     assert msgspec.structs.asdict(project) == {
         "id": "shop",
@@ -44,6 +56,7 @@ def test_every_setting_of_a_project_can_be_set() -> None:
         "implicit_links": False,
         "max_users_per_anonymous_id": 3,
         "blocked_ids": ("test", "x"),
+        "public_user_edges": True,
     }
 
 

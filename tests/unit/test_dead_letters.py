@@ -61,6 +61,16 @@ def test_a_row_that_the_store_refused_keeps_its_columns() -> None:
     assert "properties" not in columns
 
 
+@pytest.mark.parametrize(
+    "text", ['{"x":1e999}', '{"x":"cut \\ud83d"}', '{"x":%s}' % ("9" * 5000), "[" * 200 + "]" * 200]
+)
+def test_what_is_odd_in_an_event_hides_nothing_else_of_it(text: str) -> None:
+    stored = b'{"project_id":"p","message_id":"M","timestamp":1e999,"properties":%s}' % text.encode()
+    columns = row_of(TestRecord(value=stored, topic=STITCHED))
+    assert (columns["project_id"], columns["message_id"]) == ("p", "M")
+    assert "timestamp" not in columns
+
+
 def test_a_long_detail_is_cut() -> None:
     _, _, _, headers = dead_letter(TestRecord(value=b""), Rejected("sink", Reason.STORE_REFUSED, "x" * 5000))
     assert len(headers[-1][1]) < 2000

@@ -21,7 +21,8 @@ def test_what_clients_write_is_read_as_utc_milliseconds(written: str | float, mi
 
 
 @pytest.mark.parametrize(
-    "written", ["", "yesterday", "2015-13-01", "0001-01-01T00:00:00Z", -5, 1e300, "9999-12-31T23:59:59Z"]
+    "written",
+    ["", "yesterday", "2015-13-01", "0001-01-01T00:00:00Z", -5, 1e300, -1e308, 10**400, "9999-12-31T23:59:59Z"],
 )
 def test_what_is_no_instant_is_told_as_none(written: str | float) -> None:
     assert read_instant(written) is None
