@@ -11,7 +11,7 @@ from typing import assert_never
 
 import msgspec
 
-from pipeline import dead_letters, identity
+from pipeline import dead_letters, identity, reserved
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.identity import Ownership
 from pipeline.outcome import DropCause, Dropped, Rejected
@@ -22,8 +22,6 @@ from topics.keys import anonymous_key
 from topics.links import LinkFact, LinkKind
 from topics.records import RawRecord, Record
 from topics.stitched import StitchedEvent
-
-RESET_EVENT = "$reset"
 
 
 @dataclass(slots=True)
@@ -68,7 +66,7 @@ def link_fact(event: StitchedEvent, rules: Rules) -> LinkFact | None:
     anonymous_id = event.anonymous_id
     if anonymous_id is None or anonymous_id.startswith(SYNTHETIC_PREFIX):
         return None
-    if event.event_name == RESET_EVENT:
+    if event.event_name == reserved.RESET:
         user_id, kind = None, LinkKind.RESET
     elif event.user_id is None:
         return None

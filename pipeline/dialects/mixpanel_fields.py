@@ -27,9 +27,8 @@ _MILLISECONDS_FROM: Final = 10_000_000_000
 _DEVICE_PREFIX: Final = "$device:"
 _UUID_LENGTH: Final = 36
 _UUID_V4: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_INSERT_ID: Final = re.compile(r"[A-Za-z0-9-]{1,36}")
-_PLACEHOLDER: Final = re.compile(
-    r"[0-]*|-1|anon|anonymous|nil|none|null|na|undefined|unknown|true|false", re.IGNORECASE
+_INSERT_ID: Final = re.compile(
+    r"(?!(?:[0-]*|-1|anon|anonymous|nil|none|null|na|undefined|unknown|true|false)\Z)[a-z0-9-]{1,36}", re.ASCII | re.I
 )
 _AT: Final = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 

@@ -23,6 +23,10 @@ from topics.raw import read_stamp
 
 CONNECTIONS = 48
 PROGRESS_EVERY_S = 1.0
+_SETTLED = (
+    "SELECT message_id AS id FROM events WHERE project_id = {project:String} "
+    "UNION DISTINCT SELECT message_id AS id FROM rejected_events WHERE project_id = {project:String}"
+)
 
 
 @dataclass
@@ -127,7 +131,7 @@ async def _published_ids(settings: Settings, project_id: str) -> set[str]:
 def await_settled(store: Store, project_id: str, published: set[str], timeout_s: float) -> None:
     """Wait until each of these messages is stored or a dead letter; fail where one is neither, or was never sent."""
     eventually(
-        lambda: len(settled_ids(store, project_id)) >= len(published),
+        lambda: _settled_count(store, project_id) >= len(published),
         f"each of {len(published)} messages is stored or a dead letter",
         timeout_s,
         poll_s=0.5,
@@ -136,7 +140,10 @@ def await_settled(store: Store, project_id: str, published: set[str], timeout_s:
 
 
 def settled_ids(store: Store, project_id: str) -> set[str]:
-    sql = "SELECT DISTINCT message_id AS id FROM {table} WHERE project_id = {{project:String}}"
-    tables = ("events", "rejected_events")
-    rows = (row for table in tables for row in store.query(sql.format(table=table), {"project": project_id}))
-    return {str(row["id"]) for row in rows}
+    """The messageIds that are stored or dead letters."""
+    return {str(row["id"]) for row in store.query(f"SELECT id FROM ({_SETTLED})", {"project": project_id})}
+
+
+def _settled_count(store: Store, project_id: str) -> int:
+    [row] = store.query(f"SELECT count() AS n FROM ({_SETTLED})", {"project": project_id})
+    return int(row["n"])

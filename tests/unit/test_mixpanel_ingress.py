@@ -269,6 +269,7 @@ def test_case_31_merge_is_refused_but_by_import_with_a_secret_key(
     assert (status, said["failed_records"][0]["field"]) == (400, "event")
     allowed = send("/import", dumped([event("$merge", None, **{"$distinct_ids": ["u1", "u2"]})]), headers=basic(SECRET))
     assert answer(allowed) == (200, {"code": 200, "num_records_imported": 1, "status": "OK"})
+    assert stamps(allowed)[0].anonymous_id is None
 
 
 NO_DATA = {

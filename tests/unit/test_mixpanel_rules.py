@@ -193,6 +193,7 @@ IDS: dict[str, tuple[dict[str, Any], str | None, str | None]] = {
     "distinct id is the device": ({"distinct_id": "d", "$device_id": "d"}, "d", None),
     "prefixed device": ({"$device_id": "$device:d", "$user_id": "u"}, "d", "u"),
     "user whose id is a UUID": ({"distinct_id": DEVICE, "$device_id": "d", "$user_id": DEVICE}, "d", DEVICE),
+    "user whose id is a UUID, anywhere": ({"distinct_id": DEVICE, "$user_id": DEVICE}, None, DEVICE),
     "user beside an anonymous id": ({"distinct_id": f"$device:{DEVICE}", "$user_id": "u"}, DEVICE, "u"),
     "two users": ({"distinct_id": "other", "$user_id": "u"}, None, "u"),
     "two devices": ({"distinct_id": OTHER_DEVICE, "$device_id": DEVICE}, DEVICE, None),
