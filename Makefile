@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: up test lint help clean
+.PHONY: up test lint bench fuzz help clean
 
 up: $(RUNTIME)  ## start everything and take events (more options: make up ARGS="--port 9000")
 	@exec $(BIN)/whipstitch up $(ARGS)
@@ -25,6 +25,13 @@ lint: $(RUNTIME) $(DEV)  ## style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
+
+bench: $(RUNTIME)  ## what an event costs, as ratios (a few minutes; leave the machine alone meanwhile)
+	@$(BIN)/python -m bench.drain
+	@$(BIN)/python -m bench.ingress
+
+fuzz: $(RUNTIME) $(DEV)  ## 200,000 odd requests against the real ingress and worker (about 20 minutes)
+	@$(BIN)/python -m tests.fuzz --count 200000 $(ARGS)
 
 clean:  ## remove what is installed here; the data in .whipstitch stays
 	rm -rf $(VENV) build *.egg-info
