@@ -26,8 +26,11 @@ class FuzzedSystem:
     keys: Keys
     paths: list[tuple[str, str]]
 
-    def logs(self) -> str:
-        return self.ingress.log() + self.system.log_of(self.worker)
+    def in_logs(self, *words: str) -> list[str]:
+        """Which of these words stand in the log of any part."""
+        parts = [path.read_text(errors="replace") for path in (self.system.folder / "logs").iterdir()]
+        logs = [self.ingress.log(), self.system.log_of(self.worker), *parts]
+        return [word for word in words if any(word in log for log in logs)]
 
 
 @contextmanager
