@@ -33,7 +33,7 @@ from pipeline import settings
 from pipeline.settings import Settings
 from topics.control import Key, Project, key_hash, key_hint, new_key
 
-CONNECTIONS = 64
+CONNECTIONS = 128
 BATCH = 100
 
 ECHO = """
