@@ -4,8 +4,9 @@ Guarantee: a 2xx to an event is sent only after Kafka has acknowledged it.
 """
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ingress import cors
@@ -25,6 +26,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Page = Callable[[], Awaitable[Answer]]
 Pages = Mapping[tuple[str, str], Page]
 
+_OTHER_PATHS = "other"
 _NO_ORIGINS: frozenset[str] = frozenset()
 
 
@@ -43,10 +45,20 @@ class Backend:
     view: DirectoryView
 
 
+@dataclass(slots=True)
+class Counts:
+    """What was answered, by path and status (the path as it is in the tables, so there are only so many), and how many
+    events Kafka has confirmed."""
+
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    events: int = 0
+
+
 class App:
     """`routes` take events, `pages` are everything else, both by method and path."""
 
-    def __init__(self, routes: Routes, pages: Pages, bodies: BodyReader) -> None:
+    def __init__(self, routes: Routes, pages: Pages, bodies: BodyReader, counts: Counts) -> None:
+        self._counts = counts
         self.backend: Backend | None = None
         self._routes = routes
         self._pages = pages
@@ -70,6 +82,7 @@ class App:
             await send(answer.start)
             await send(answer.end)
             raise
+        self._counts.answers[self._counted_path(at), answer.status] += 1
         await send(answer.start)
         await send(answer.end)
 
@@ -110,7 +123,14 @@ class App:
             if wait_s:
                 return _rate_limited(route, wait_s)
         problem = await publisher.publish(outcome.records)
-        return outcome.answer if problem is None else route.refuse(problem)
+        if problem is not None:
+            return route.refuse(problem)
+        self._counts.events += len(outcome.records)
+        return outcome.answer
+
+    def _counted_path(self, at: tuple[str, str]) -> str:
+        known = at in self._routes or at in self._pages
+        return at[1] if known else self._paths.pattern_of(at[1]) or _OTHER_PATHS
 
     def _readers(self, answer: Answer, key: Key | None, directory: Directory) -> frozenset[str]:
         return _NO_ORIGINS if answer.status == 403 else self._origins.allowed_by(key, directory)

@@ -102,10 +102,13 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 
 def _response(status: int, schemas: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, Any]:
-    contents = {_JSON: schemas, **({_TEXT: texts} if texts else {})}
+    contents = {
+        _JSON: tuple(name for name in schemas if name not in texts),
+        _TEXT: tuple(name for name in schemas if name in texts),
+    }
     response: dict[str, Any] = {
         "description": _STATUSES[status],
-        "content": {kind: {"schema": _any_of(names)} for kind, names in contents.items()},
+        "content": {kind: {"schema": _any_of(names)} for kind, names in contents.items() if names},
     }
     if status in _WITH_RETRY:
         seconds = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}

@@ -21,7 +21,7 @@ _ASKING: Final = _TAKING - {Problem.RATE_LIMITED.status}
 @dataclass(frozen=True, slots=True)
 class Operation:
     """`answers` are schemas by status; `refusals` those of every status in `refused`, of which any may come; `texts`
-    those of what may come as plain text instead."""
+    those schemas that come as plain text."""
 
     summary: str
     tags: tuple[str, ...]
@@ -52,8 +52,8 @@ def _batch(summary: str, query: Mapping[str, str] | None = None) -> Operation:
     return Operation(summary, _SEGMENT, _OK, refused=_TAKING, bodies=("Batch",), query=query or {})
 
 
-def _page(summary: str, answers: Mapping[int, str]) -> Operation:
-    return Operation(summary, _SERVER, answers, needs_key=False)
+def _page(summary: str, answers: Mapping[int, str], texts: tuple[str, ...] = ()) -> Operation:
+    return Operation(summary, _SERVER, answers, texts=texts, needs_key=False)
 
 
 _SHARED_PATHS: Final[dict[At, Operation]] = {
@@ -150,6 +150,7 @@ _SERVER_PATHS: Final[dict[At, Operation]] = {
     ("GET", "/health/ready"): _page(
         "Events sent now would be taken; 503 and why while they would not", {200: "Status", 503: "Status"}
     ),
+    ("GET", "/metrics"): _page("What this ingress has done, for Prometheus", {200: "Metrics"}, texts=("Metrics",)),
     ("GET", "/openapi.json"): _page("This description", {200: "OpenApi"}),
 }
 

@@ -84,6 +84,11 @@ class Publisher:
         return None
 
     @property
+    def waiting_bytes(self) -> int:
+        """What is held in memory until Kafka confirms it."""
+        return self._waiting_bytes
+
+    @property
     def stuck_partitions(self) -> list[int]:
         """Those whose batch under way has outlasted every request in it."""
         return sorted(lane.partition for lane in self._stuck)

@@ -131,5 +131,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
         ),
     ),
     "Status": _object(("status",), status=_TEXT, reason=_TEXT),
+    "Metrics": _TEXT,
     "OpenApi": _object(("openapi", "paths"), openapi=_TEXT, paths={"type": "object"}),
 }

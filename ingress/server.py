@@ -18,11 +18,12 @@ from broker.control import DirectoryFollower
 from broker.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from broker.producer import DurableProducer
 from ingress import millimetric, mixpanel, segment
-from ingress.app import App, Backend, Pages
+from ingress.app import App, Backend, Counts, Pages
 from ingress.body import BodyReader
 from ingress.contract import Routes
 from ingress.dialects import with_shared_paths
 from ingress.health import Health
+from ingress.metrics import METRICS, Metrics
 from ingress.openapi import OPENAPI, openapi_page
 from ingress.protocol import BoundedHttpProtocol
 from ingress.publisher import Publisher, PublishLimits
@@ -65,13 +66,14 @@ class _Ingress:
         self._settings = settings
         self._limits = limits
         self._health = Health()
+        self._counts = Counts()
         max_body_bytes = 2 * settings.max_batch_bytes
         bodies = BodyReader(max_body_bytes, max(_MAX_PENDING_BODY_BYTES, 4 * max_body_bytes), _BODY_TIMEOUT_S)
-        self._app = App(served_routes(settings), self._pages(), bodies)
+        self._app = App(served_routes(settings), self._pages(), bodies, self._counts)
         self._server = uvicorn.Server(_uvicorn_config(self._app))
 
     def _pages(self) -> Pages:
-        pages = self._health.pages()
+        pages = {**self._health.pages(), METRICS: Metrics(self._counts, self._health).page}
         served = (*served_routes(self._settings), *pages, OPENAPI)
         return {**pages, OPENAPI: openapi_page(served)}
 

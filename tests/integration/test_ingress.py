@@ -334,3 +334,19 @@ def conversation(ingress: RunningIngress, sent: bytes) -> bytes:
         while part := client.recv(4096):
             received += part
         return received
+
+
+def test_metrics_count_what_was_answered_and_taken(ingress: RunningIngress) -> None:
+    secret, _ = known_key(ingress)
+    before = _metric(ingress, "whipstitch_events_taken_total")
+    call = {"type": "track", "event": "E", "anonymousId": "a"}
+    assert ingress.post("/v1/batch", {"batch": [call, call]}, secret).status == 200
+    assert _metric(ingress, "whipstitch_events_taken_total") == before + 2
+    assert _metric(ingress, 'whipstitch_http_answers_total{path="/v1/batch",status="200"}') >= 1
+    ingress.request("GET", "/no/such/path")
+    assert _metric(ingress, 'whipstitch_http_answers_total{path="other",status="404"}') >= 1
+
+
+def _metric(ingress: RunningIngress, name: str) -> float:
+    lines = ingress.request("GET", "/metrics").body.decode().splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))

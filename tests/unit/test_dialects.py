@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from ingress import millimetric, segment
-from ingress.app import App, Backend
+from ingress.app import App, Backend, Counts
 from ingress.body import BodyReader
 from ingress.contract import Route
 from ingress.dialects import is_millimetric, with_shared_paths
@@ -118,7 +118,7 @@ def told() -> tuple[int, dict[bytes, bytes], Any]:
 
 
 def app_of(routes: dict[tuple[str, str], Route]) -> App:
-    return App(routes, {}, BodyReader(1000, 10_000, 1))
+    return App(routes, {}, BodyReader(1000, 10_000, 1), Counts())
 
 
 def test_without_kafka_each_client_is_told_in_its_own_words_when_to_come_again() -> None:
