@@ -104,7 +104,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
 def _response(status: int, schemas: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, Any]:
     contents = {
         _JSON: tuple(name for name in schemas if name not in texts),
-        _TEXT: tuple(name for name in schemas if name in texts),
+        _TEXT: texts,
     }
     response: dict[str, Any] = {
         "description": _STATUSES[status],

@@ -21,7 +21,7 @@ _ASKING: Final = _TAKING - {Problem.RATE_LIMITED.status}
 @dataclass(frozen=True, slots=True)
 class Operation:
     """`answers` are schemas by status; `refusals` those of every status in `refused`, of which any may come; `texts`
-    those schemas that come as plain text."""
+    those of what may come as plain text, with any status."""
 
     summary: str
     tags: tuple[str, ...]

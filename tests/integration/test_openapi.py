@@ -8,13 +8,14 @@ import pytest
 
 from ingress.errors import Problem
 from ingress.health import Health
+from ingress.metrics import METRICS
 from ingress.openapi import OPENAPI, document
 from ingress.operations import OPERATIONS
 from ingress.server import served_routes
 from pipeline.settings import Settings
 
 METHODS = {"get", "post", "options"}
-SERVED = {*served_routes(Settings.model_validate({})), *Health().pages(), OPENAPI}
+SERVED = {*served_routes(Settings.model_validate({})), *Health().pages(), METRICS, OPENAPI}
 DOCUMENT = document(SERVED)
 
 
