@@ -112,7 +112,8 @@ class App:
         origin = headers.get(b"origin")
         if origin is None or backend is None:
             return answer
-        return cors.readable(answer, origin, self._readers(answer, key, backend.view.directory))
+        readers = self._readers(answer, key, backend.view.directory)
+        return cors.readable(answer, origin, readers, with_credentials=route.with_credentials)
 
     async def _settle(self, route: Route, outcome: Accepted, publisher: Publisher, now_ms: int) -> Answer:
         if not outcome.records:

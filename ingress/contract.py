@@ -68,12 +68,14 @@ Handler = Callable[[Request, Directory, int], Accepted | Refused]
 @dataclass(frozen=True, slots=True)
 class Route:
     """`refuse` says a problem that the app found (size, Kafka) in this dialect's own words. Where dialects share a
-    path, `choose` takes a request's headers and body (b"" until it is there) and gives the route of its dialect."""
+    path, `choose` takes a request's headers and body (b"" until it is there) and gives the route of its dialect.
+    `with_credentials`: this dialect's browser clients can read only answers that admit credentials."""
 
     handle: Handler
     refuse: Callable[[Problem], Answer]
     max_body_bytes: int | None = None
     choose: "Callable[[dict[bytes, bytes], bytes], Route] | None" = None
+    with_credentials: bool = False
 
 
 Routes = Mapping[tuple[str, str], Route]

@@ -1,8 +1,11 @@
 """What a browser is told of who may read an answer, by the origins that each key lists.
 
 A public key without origins may be used from anywhere, as Segment's may: it stands in every page's source. A secret
-key has no business in a browser: it is taken, but no page may read the answer. No answer ever admits credentials
-(cookies), nor is an origin repeated that no key lists.
+key has no business in a browser: it is taken, but no page may read the answer.
+
+Credentials (cookies) are admitted on Mixpanel's paths alone: its browser client sends every request "with credentials",
+and where the answer does not admit them it reads a failure and sends all of it again. Nothing that a browser adds by
+itself says who may do what here: a key is in the request or it is not.
 """
 
 from ingress.contract import Answer, Headers
@@ -18,6 +21,7 @@ _EXPOSED_HEADERS = b"Retry-After, X-RateLimit-Reset"
 _MAX_AGE_S = 600
 
 _VARY = (b"vary", b"Origin")
+_CREDENTIALS = (b"access-control-allow-credentials", b"true")
 
 
 def may_send(key: Key, origin: bytes | None) -> bool:
@@ -42,9 +46,9 @@ class Origins:
         return self._allowed
 
 
-def readable(answer: Answer, origin: bytes, allowed: frozenset[str]) -> Answer:
+def readable(answer: Answer, origin: bytes, allowed: frozenset[str], *, with_credentials: bool = False) -> Answer:
     """The same answer, which this origin may read if it is among those allowed."""
-    return Answer(answer.status, answer.body, (*answer.headers, *_headers(origin, allowed)))
+    return Answer(answer.status, answer.body, (*answer.headers, *_headers(origin, allowed, with_credentials)))
 
 
 def preflight(origin: bytes, allowed: frozenset[str], methods: bytes) -> Answer:
@@ -59,18 +63,16 @@ def preflight(origin: bytes, allowed: frozenset[str], methods: bytes) -> Answer:
     return Answer(204, b"", ((b"allow", methods), *granted))
 
 
-def _headers(origin: bytes, allowed: frozenset[str]) -> Headers:
-    if ANY in allowed:
-        admitted = b"*"
-    elif _listed(allowed, origin):
-        admitted = origin
-    else:
+def _headers(origin: bytes, allowed: frozenset[str], with_credentials: bool = False) -> Headers:
+    if not _listed(allowed, origin):
         return (_VARY,)
-    return (
+    admitted = b"*" if ANY in allowed and not with_credentials else origin
+    granted = (
         _VARY,
         (b"access-control-allow-origin", admitted),
         (b"access-control-expose-headers", _EXPOSED_HEADERS),
     )
+    return (*granted, _CREDENTIALS) if with_credentials else granted
 
 
 def _allowed(key: Key) -> frozenset[str]:

@@ -59,6 +59,7 @@ def routes(settings: Settings, new_id: Callable[[], str] = new_message_id) -> Ro
             partial(_take, endpoint, settings.max_event_bytes, new_id),
             refuse_import if endpoint == "import" else refuse,
             MAX_BODY_BYTES,
+            with_credentials=True,
         )
         for endpoint in ENDPOINTS
     }

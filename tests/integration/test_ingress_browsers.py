@@ -70,7 +70,17 @@ def test_preflight_that_names_its_key_is_answered_by_that_keys_origins(ingress: 
             assert reply.headers.get("access-control-allow-origin") == admitted
 
 
-def test_no_answer_admits_credentials_or_repeats_an_origin_that_nobody_lists(ingress: RunningIngress) -> None:
+def test_mixpanels_browser_client_can_read_its_answers_which_it_asks_for_with_credentials(
+    ingress: RunningIngress,
+) -> None:
+    record = {"event": "E", "properties": {"token": added_key(ingress), "distinct_id": "$device:d"}}
+    reply = ingress.post("/track/?verbose=1&ip=1", [record], Origin=EVIL)
+    assert (reply.status, reply.json) == (200, {"status": 1, "error": None})
+    assert reply.headers["access-control-allow-origin"] == EVIL
+    assert reply.headers["access-control-allow-credentials"] == "true"
+
+
+def test_no_other_answer_admits_credentials_or_repeats_an_origin_that_nobody_lists(ingress: RunningIngress) -> None:
     secret = added_key(ingress)
     for reply in (
         ingress.post("/v1/t", {"event": "x", "writeKey": secret}, Origin=EVIL),

@@ -86,8 +86,17 @@ def test_preflight_of_an_origin_that_is_not_allowed_grants_nothing() -> None:
     assert headers(answer)[b"vary"] == b"Origin"
 
 
-def test_credentials_are_never_admitted_and_204_has_no_length() -> None:
+def test_credentials_are_not_admitted_unasked_and_204_has_no_length() -> None:
     any_origin = frozenset({SHOP, "*"})
     for answer in (preflight(b"x", any_origin, b"POST"), readable(Answer(200, b""), b"x", any_origin)):
         assert b"access-control-allow-credentials" not in headers(answer)
     assert b"content-length" not in headers(preflight(b"", frozenset(), b"POST"))
+
+
+def test_answer_to_a_client_that_sends_with_credentials_names_its_origin_and_admits_them() -> None:
+    for allowed in (frozenset({SHOP}), frozenset({"*"})):
+        told = headers(readable(Answer(200, b"1"), SHOP.encode(), allowed, with_credentials=True))
+        assert told[b"access-control-allow-origin"] == SHOP.encode()
+        assert told[b"access-control-allow-credentials"] == b"true"
+    refused = headers(readable(Answer(200, b"1"), b"https://evil.example", frozenset({SHOP}), with_credentials=True))
+    assert not any(name.startswith(b"access-control") for name in refused)

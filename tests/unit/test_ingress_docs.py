@@ -5,11 +5,12 @@ from pathlib import Path
 
 from ingress.errors import Problem
 from ingress.health import Health
+from ingress.metrics import METRICS
 from ingress.server import served_routes
 from pipeline.settings import PREFIX, Settings
 
 DOCS = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
-PATHS = {path.rstrip("/") for _, path in (*served_routes(Settings.model_validate({})), *Health().pages())}
+PATHS = {path.rstrip("/") for _, path in (*served_routes(Settings.model_validate({})), *Health().pages(), METRICS)}
 
 
 def test_every_path_is_in_the_docs_and_no_other() -> None:
