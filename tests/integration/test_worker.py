@@ -1,5 +1,6 @@
 """The worker as a process, on real Kafka and a real store: what it is sent is stored once, or is a dead letter."""
 
+import itertools
 import signal
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from agents.failure import EXIT_CODE
 from tests.fixtures.system import BUG, System
 from tests.records import START_MS, TestRecord, raw_call
 from tests.waiting import eventually
+from topics.control import Project
 from topics.names import STITCHED
 
 
@@ -149,6 +151,20 @@ def test_the_last_of_two_workers_takes_over_from_one_that_is_killed(system: Syst
         system.publish(*(track(project, f"d{n}", f"A{n}", n) for n in range(100)))
         expected = {f"{kind}{n}" for kind in "bd" for n in range(100)}
         eventually(lambda: stored(system, project) == expected, "every event", timeout_s=60)
+
+
+def test_a_projects_settings_reach_a_worker_that_runs(system: System, project: str) -> None:
+    numbers = itertools.count()
+
+    def is_blocked() -> bool:
+        system.publish(track(project, f"m{next(numbers)}", userId="tester"))
+        blocked = "events WHERE project_id = {p:String} AND user_id IS NULL AND has(warnings, 'blocked_user_id')"
+        return system.count(blocked, p=project) > 0
+
+    with system.worker():
+        assert not is_blocked()
+        system.set_project(Project(project, 0, blocked_ids=("Tester",)))
+        eventually(is_blocked, "the user to be blocked", poll_s=0.1)
 
 
 def test_it_stops_in_order_when_told_to(system: System) -> None:
