@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mixpanel
 import pytest
 
 from tests.fixtures.system import System
@@ -177,7 +178,6 @@ def test_body_of_nine_megabytes_is_read_and_of_eleven_is_not(ingress: RunningIng
 def test_each_call_of_the_python_client_is_stored(
     system: System, ingress: RunningIngress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixpanel = pytest.importorskip("mixpanel", reason="Mixpanel's own client is not installed; add mixpanel==5.4.1")
     secret, project = a_key(ingress, "secret")
     paths = {"events": "track", "people": "engage", "groups": "groups", "import": "import"}
     urls = {f"{name}_url": f"{ingress.url}/{path}" for name, path in paths.items()}
@@ -238,7 +238,6 @@ def test_each_call_of_the_python_client_is_stored(
 
 
 def test_python_client_learns_of_a_mistake(ingress: RunningIngress) -> None:
-    mixpanel = pytest.importorskip("mixpanel", reason="Mixpanel's own client is not installed; add mixpanel==5.4.1")
     secret, _ = a_key(ingress, "secret")
     client = mixpanel.Mixpanel(secret, mixpanel.Consumer(events_url=f"{ingress.url}/track"))
     with pytest.raises(mixpanel.MixpanelException, match=r"properties\.time"):
