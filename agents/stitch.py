@@ -51,13 +51,19 @@ class Stitcher:
         Raises BrokerUnavailable: then some outputs may be durable, none is remembered, and calling it again is safe,
         as it begins by reading what became durable.
         """
+        try:
+            return await self._settle(partition, records)
+        except BaseException:
+            self._behind.add(partition)  # some of it may be durable: read the log before deciding again
+            raise
+
+    async def _settle(self, partition: int, records: Sequence[RawRecord]) -> Decision:
         # Step 1. Bring the partition's ids up to the log, where anyone else may have written to it.
         seen = await self._caught_up(partition, records)
         # Step 2. Decide. Nothing has happened yet.
         decision = decide(records, seen, self._owners, self._rules())
         # Step 3. Facts and dead letters first. A crash after this repeats them, which changes nothing; in the other
         # order a crash would lose them, for the next attempt finds their events to be duplicates.
-        self._behind.add(partition)
         await self._publish(LINKS, partition, decision.links)
         await self._publish(IDENTITY_CHANGELOG, partition, _changelog(decision, records[-1].timestamp))
         await self._publish(REJECTED, partition, decision.rejected)
@@ -74,14 +80,18 @@ class Stitcher:
         for this_id, received_at in decision.claimed.items():
             seen.remember(this_id, received_at)
         self._owners.update(decision.owners)
-        if end is None or seen.position == end - len(decision.stitched):
-            seen.position = end or seen.position
-            self._behind.discard(partition)  # nobody else has written in between
+        if end is None:
+            return
+        if seen.position == end - len(decision.stitched):
+            seen.position = end
+        else:
+            self._behind.add(partition)  # somebody else has written in between
 
     async def _caught_up(self, partition: int, records: Sequence[RawRecord]) -> SeenIds:
         seen = self._seen.setdefault(partition, SeenIds(self._window_s))
         if partition not in self._behind:
             return seen
+        self._behind.discard(partition)  # first: an assignment meanwhile puts it back
         if seen.position is None:
             window_began_ms = min(record.timestamp for record in records) - int(self._window_s * 1000)
             seen.position = await self._log.offset_at(STITCHED, partition, window_began_ms)
@@ -90,7 +100,6 @@ class Stitcher:
                 _apply(record, seen)
             seen.position = stored[-1].offset + 1
         logger.info("partition %d: caught up with %s, %d ids remembered", partition, STITCHED, len(seen))
-        self._behind.discard(partition)
         return seen
 
 

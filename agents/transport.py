@@ -2,7 +2,7 @@
 
 Stock Faust hands every record through four tasks and acknowledges what an agent never finished. Here a poll's records
 of a partition stay together, and an offset is committed only up to where every batch before it was reported done
-(`BatchConsumer.done`). Changelog records go through one by one, as Faust's recovery expects.
+(`Watermark.done`). Changelog records go through one by one, as Faust's recovery expects.
 
 Topics that are read this way are declared with `acks=False`: Faust's own acknowledgements then stay out of it.
 """
