@@ -57,12 +57,11 @@ class _World:
     producer: DurableProducer
     log: LogReader
     follower: DirectoryFollower
-    stores: dict[str, Store]
+    store: Store
 
     async def close(self) -> None:
         await asyncio.gather(self.producer.stop(), self.log.stop(), self.follower.stop())
-        for store in self.stores.values():
-            store.close()
+        self.store.close()
 
 
 def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = True, sink: bool = True) -> int:
@@ -97,7 +96,7 @@ async def _opened(settings: Settings) -> tuple[_World, int]:
         producer=DurableProducer(settings),
         log=LogReader(settings),
         follower=DirectoryFollower(settings),
-        stores={topic: open_store(settings.store) for topic in _SINKS},
+        store=open_store(settings.store),
     )
     await asyncio.gather(world.producer.start(), world.log.start(), world.follower.start())
     return world, await world.producer.partitions(names.RAW)
@@ -113,7 +112,7 @@ def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: in
 def _add_sinks(app: BatchApp, settings: Settings, world: _World) -> None:
     limits = BatchLimits(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_wait_s)
     for topic, (name, row) in _SINKS.items():
-        add_sink_agent(app, topic, Sink(name, world.stores[topic], world.producer, limits, row))
+        add_sink_agent(app, topic, Sink(name, world.store, world.producer, limits, row))
 
 
 class _CurrentRules:

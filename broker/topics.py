@@ -22,7 +22,6 @@ from topics.names import RAW, TOPICS, Cleanup, Topic
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 _FOREVER_MS = -1
-_WEEK_MS = 7 * 86400 * 1000
 _VISIBLE_TIMEOUT_S = 30.0
 
 
@@ -131,7 +130,7 @@ def _data_partitions(found: dict[str, Found], settings: Settings) -> int:
 
 
 def _retention_ms(topic: Topic, settings: Settings) -> int:
-    return {"raw": settings.raw_retention_s * 1000, "week": _WEEK_MS, "forever": _FOREVER_MS}[topic.retention]
+    return {"raw": settings.raw_retention_s * 1000, "forever": _FOREVER_MS}[topic.retention]
 
 
 @asynccontextmanager

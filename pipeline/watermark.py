@@ -28,7 +28,3 @@ class Watermark:
     def committable(self) -> int | None:
         """The offset to commit: the one after the last batch before which nothing is open. None: nothing is done."""
         return self._committable
-
-    @property
-    def idle(self) -> bool:
-        return not self._waiting

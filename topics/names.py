@@ -29,7 +29,7 @@ class Topic:
     holds: str
     partitions: Literal["data", 1]
     cleanup: Cleanup
-    retention: Literal["raw", "week", "forever"]
+    retention: Literal["raw", "forever"]
 
 
 TOPICS = (

@@ -14,6 +14,7 @@ from pipeline import reserved
 from pipeline.instants import corrected, read_instant
 from pipeline.json_text import is_null, is_object, object_of
 from pipeline.outcome import Rejected
+from pipeline.session import session_of
 from topics.raw import EMPTY_OBJECT, Stamp
 from topics.rejected import Reason
 from topics.stitched import StitchedEvent
@@ -24,7 +25,6 @@ MAX_BATCH_EVENTS: Final = 1000
 IDENTIFY: Final = "identify"
 IDENTIFY_EVENT: Final = "$identify"
 REQUIRED: Final = "Required"
-SESSION_MS: Final = 1_800_000
 
 _Address = Annotated[str, Meta(max_length=2048)]
 
@@ -101,7 +101,7 @@ def _event(call: Call, value: bytes, stamp: Stamp) -> StitchedEvent:
         anonymous_id=anonymous_id,
         user_id=user_id,
         stitched_user_id=user_id,
-        session_id=call.session_id or (f"{anonymous_id}-{timestamp // SESSION_MS}" if anonymous_id else None),
+        session_id=call.session_id or session_of(anonymous_id, timestamp),
         timestamp=timestamp / 1000,
         original_timestamp=None if original is None else original / 1000,
         sent_at=None,

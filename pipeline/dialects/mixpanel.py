@@ -15,6 +15,7 @@ from pipeline.dialects.mixpanel_update import decode_traits, read_update
 from pipeline.instants import corrected
 from pipeline.json_text import as_object, members_of
 from pipeline.outcome import Rejected
+from pipeline.session import session_of
 from pipeline.traits import group_traits, person_traits
 from topics.control import KeyKind
 from topics.raw import EMPTY_OBJECT, Stamp
@@ -23,7 +24,6 @@ from topics.stitched import StitchedEvent
 
 ENDPOINTS: Final = get_args(Endpoint)
 UPDATES: Final[frozenset[Endpoint]] = frozenset({"engage", "groups"})
-SESSION_MS: Final = 1_800_000
 
 _NULL: Final = Raw(b"null")
 
@@ -105,7 +105,7 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
         anonymous_id=anonymous_id,
         user_id=user_id,
         stitched_user_id=user_id,
-        session_id=f"{anonymous_id}-{timestamp // SESSION_MS}" if record.anonymous_id else None,
+        session_id=session_of(record.anonymous_id, timestamp),
         timestamp=timestamp / 1000,
         original_timestamp=None if record.time_ms is None else record.time_ms / 1000,
         sent_at=None,

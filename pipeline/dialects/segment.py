@@ -13,12 +13,11 @@ from pipeline.instants import corrected, read_instant
 from pipeline.json_text import as_object, is_null, is_object, members_of, merged, object_of, with_new_members
 from pipeline.outcome import Rejected
 from pipeline.reserved import UNALIAS
+from pipeline.session import session_of
 from pipeline.traits import email_of, group_traits, person_traits
 from topics.raw import EMPTY_OBJECT, Stamp
 from topics.rejected import Reason
 from topics.stitched import EventType, StitchedEvent
-
-SESSION_S: Final = 1800
 
 # RudderStack's browser client says "web", its servers "sources" or "http" for what they fetched themselves.
 _CHANNELS: Final = frozenset({"browser", "server", "mobile", "web", "sources", "http"})
@@ -104,7 +103,7 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
         anonymous_id,
         user_id,
         user_id,  # stitched_user_id: its own, as far as is known here
-        _text(seen.session_id) or _session(anonymous_id, timestamp),
+        _text(seen.session_id) or session_of(anonymous_id, timestamp),
         timestamp / 1000,
         None if original is None else original / 1000,
         None if sent_at is None else sent_at / 1000,
@@ -247,10 +246,6 @@ def _instant(value: str | int | float | None, name: str, warnings: list[str]) ->
     if instant is None:
         warnings.append(f"{name}_unreadable")
     return instant
-
-
-def _session(anonymous_id: str | None, timestamp_ms: int) -> str | None:
-    return f"{anonymous_id}-{timestamp_ms // (SESSION_S * 1000)}" if anonymous_id else None
 
 
 def _library(library: _Library | None) -> str | None:
