@@ -11,6 +11,7 @@ import tenacity
 from faust.types import TP
 
 from agents.failure import die
+from agents.merge import Merger
 from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp, BatchConsumer
@@ -73,6 +74,18 @@ def add_stitch_agent(app: BatchApp, stitcher: Stitcher) -> None:
     _add_agent(app, names.RAW, "stitch", settle)
 
 
+def add_merge_agent(app: BatchApp, merger: Merger) -> None:
+    @app.on_partitions_assigned.connect
+    def assigned(sender: Any, partitions: set[TP], **_: Any) -> None:
+        merger.assigned()
+
+    async def settle(tp: TP, records: list[RawRecord], acknowledge: Callable[[], None]) -> None:
+        await _settled(merger, tp.partition, records)
+        acknowledge()
+
+    _add_agent(app, names.MERGES, "merge", settle)
+
+
 def add_sink_agent(app: BatchApp, topic: str, sink: Sink) -> None:
     async def take(tp: TP, records: list[RawRecord], acknowledge: Callable[[], None]) -> None:
         await sink.take(records, acknowledge)
@@ -123,8 +136,8 @@ def _add_agent(app: BatchApp, topic: str, name: str, handle: Callable[..., Any])
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_RETRY_S),
     before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
 )
-async def _settled(stitcher: Stitcher, partition: int, records: list[RawRecord]) -> None:
-    await stitcher.settle(partition, records)
+async def _settled(agent: Stitcher | Merger, partition: int, records: list[RawRecord]) -> None:
+    await agent.settle(partition, records)
 
 
 def _end_process_on_error(done: asyncio.Task[None]) -> None:

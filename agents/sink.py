@@ -29,7 +29,7 @@ _LONGEST_RETRY_S = 10.0
 
 
 class Sink:
-    """One table's sink. `row` makes the table's row (JSONEachRow) of a record."""
+    """One table's sink. `row` makes the table's row (JSONEachRow) of a record, or None where it keeps nothing of it."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Sink:
         store: Store,
         producer: DurableProducer,
         limits: BatchLimits,
-        row: Callable[[RawRecord], bytes],
+        row: Callable[[RawRecord], bytes | None],
     ) -> None:
         self.table = table
         self._store = store
@@ -76,9 +76,10 @@ class Sink:
             return batch
 
     async def _insert(self, records: Sequence[RawRecord], token: str) -> None:
-        rows = [self._row(record) for record in records]
+        rows = [row for record in records if (row := self._row(record)) is not None]
         try:
-            await self._insert_when_possible(rows, token)
+            if rows:
+                await self._insert_when_possible(rows, token)
         except BadRows as error:
             await self._isolate(records, token, error)
 

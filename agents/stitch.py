@@ -5,7 +5,7 @@ only once its event is in `events.stitched`, which is the log that the dedupe st
 """
 
 import logging
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
 import msgspec
 
@@ -14,7 +14,8 @@ from broker.producer import DurableProducer
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.rules import Rules
 from pipeline.stitch import Decision, decide
-from topics.names import IDENTITY_CHANGELOG, LINKS, REJECTED, STITCHED
+from topics.keys import partition_of
+from topics.names import IDENTITY_CHANGELOG, LINKS, MERGES, REJECTED, STITCHED
 from topics.records import RawRecord, Record
 from topics.stitched import decode_receipt
 
@@ -31,12 +32,14 @@ class Stitcher:
         owners: MutableMapping[bytes, bytes],
         rules: Callable[[], Rules],
         window_s: float,
+        partitions: int,
     ) -> None:
         self._producer = producer
         self._log = log
         self._owners = owners
         self._rules = rules
         self._window_s = window_s
+        self._partitions = partitions
         self._seen: dict[int, SeenIds] = {}
         self._behind: set[int] = set()
 
@@ -65,6 +68,7 @@ class Stitcher:
         # Step 3. Facts and dead letters first. A crash after this repeats them, which changes nothing; in the other
         # order a crash would lose them, for the next attempt finds their events to be duplicates.
         await self._publish(LINKS, partition, decision.links)
+        await self._publish_edges(decision.edges)
         await self._publish(IDENTITY_CHANGELOG, partition, _changelog(decision, records[-1].timestamp))
         await self._publish(REJECTED, partition, decision.rejected)
         # Step 4. The events, and with them the claim on their ids.
@@ -76,10 +80,19 @@ class Stitcher:
     async def _publish(self, topic: str, partition: int, records: Sequence[Record]) -> int | None:
         return await self._producer.send(topic, partition, records) if records else None
 
+    async def _publish_edges(self, edges: Mapping[str, Sequence[Record]]) -> None:
+        """Each project's to its own partition, whose one writer of persons sees them all."""
+        for project_id, records in edges.items():
+            await self._publish(MERGES, partition_of(project_id.encode(), self._partitions), records)
+
     def _remember(self, partition: int, seen: SeenIds, decision: Decision, end: int | None) -> None:
         for this_id, received_at in decision.claimed.items():
             seen.remember(this_id, received_at)
-        self._owners.update(decision.owners)
+        for key, value in decision.owners.items():
+            if value is None:
+                self._owners.pop(key, None)
+            else:
+                self._owners[key] = value
         if end is None:
             return
         if seen.position == end - len(decision.stitched):

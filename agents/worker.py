@@ -12,6 +12,7 @@ from pathlib import Path
 import faust
 
 from agents.app import (
+    add_merge_agent,
     add_sink_agent,
     add_stitch_agent,
     end_process_if,
@@ -20,13 +21,14 @@ from agents.app import (
     stored,
     write_ready_file,
 )
+from agents.merge import Merger
 from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp
 from broker.control import DirectoryFollower
 from broker.log import LogReader
 from broker.producer import DurableProducer
-from pipeline import dead_letters
+from pipeline import dead_letters, rows
 from pipeline.batch import BatchLimits
 from pipeline.rules import Rules
 from pipeline.settings import Settings
@@ -38,14 +40,13 @@ from topics.records import RawRecord
 _GC_THRESHOLDS = (100_000, 20, 20)
 
 
-def _value(record: RawRecord) -> bytes:
-    return record.value or b""
-
-
 # topic: the table it goes to, and the table's row of a record
-_SINKS: dict[str, tuple[str, Callable[[RawRecord], bytes]]] = {
-    names.STITCHED: ("events_stored", _value),
-    names.LINKS: ("identity_links_stored", _value),
+_SINKS: dict[str, tuple[str, Callable[[RawRecord], bytes | None]]] = {
+    names.STITCHED: ("events_stored", rows.row_as_it_is),
+    names.LINKS: ("identity_links_stored", rows.row_as_it_is),
+    names.MERGES: ("identity_edges_stored", rows.row_unless_removed),
+    names.PERSONS: ("identity_persons_stored", rows.versioned_row),
+    names.PROJECTS: ("projects_stored", rows.project_row),
     names.REJECTED: ("rejected_events_stored", dead_letters.row),
 }
 
@@ -56,11 +57,12 @@ class _World:
 
     producer: DurableProducer
     log: LogReader
+    merges_log: LogReader
     follower: DirectoryFollower
     store: Store
 
     async def close(self) -> None:
-        await asyncio.gather(self.producer.stop(), self.log.stop(), self.follower.stop())
+        await asyncio.gather(self.producer.stop(), self.log.stop(), self.merges_log.stop(), self.follower.stop())
         self.store.close()
 
 
@@ -95,18 +97,19 @@ async def _opened(settings: Settings) -> tuple[_World, int]:
     world = _World(
         producer=DurableProducer(settings),
         log=LogReader(settings),
+        merges_log=LogReader(settings),
         follower=DirectoryFollower(settings),
         store=open_store(settings.store),
     )
-    await asyncio.gather(world.producer.start(), world.log.start(), world.follower.start())
+    await asyncio.gather(world.producer.start(), world.log.start(), world.merges_log.start(), world.follower.start())
     return world, await world.producer.partitions(names.RAW)
 
 
 def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: int) -> None:
-    table = identity_table(app, partitions)
-
+    owners = stored(identity_table(app, partitions))
     rules = _CurrentRules(world.follower, settings.max_event_bytes)
-    add_stitch_agent(app, Stitcher(world.producer, world.log, stored(table), rules, settings.dedupe_window_s))
+    add_stitch_agent(app, Stitcher(world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions))
+    add_merge_agent(app, Merger(world.producer, world.merges_log, rules))
 
 
 def _add_sinks(app: BatchApp, settings: Settings, world: _World) -> None:

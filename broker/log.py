@@ -37,14 +37,20 @@ class LogReader:
         at = TopicPartition(topic, partition)
         with _told(topic):
             found = (await self._consumer.offsets_for_times({at: max(0, timestamp_ms)}))[at]
-            return int(found.offset if found else (await self._consumer.end_offsets([at]))[at])
+        return int(found.offset) if found else await self.end(topic, partition)
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record will have."""
+        at = TopicPartition(topic, partition)
+        with _told(topic):
+            return int((await self._consumer.end_offsets([at]))[at])
 
     async def read(self, topic: str, partition: int, start: int) -> AsyncIterator[Sequence[RawRecord]]:
         """The records from `start` up to the end as it is now, in order. Where retention has taken the first of them,
         from the first that is left."""
         at = TopicPartition(topic, partition)
+        end = await self.end(topic, partition)
         with _told(topic):
-            end = (await self._consumer.end_offsets([at]))[at]
             self._consumer.assign([at])
             self._consumer.seek(at, start)
         while True:

@@ -17,7 +17,16 @@ from pipeline.settings import SettingsError
 from topics.control import Policy, Project
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_HEADING = ("PROJECT", "POLICY", "IMPLICIT LINKS", "MAX USERS", "PUBLIC USER EDGES", "BLOCKED IDS", "CREATED")
+_HEADING = (
+    "PROJECT",
+    "POLICY",
+    "IMPLICIT LINKS",
+    "USERS/ANONYMOUS ID",
+    "USERS/PERSON",
+    "PUBLIC USER EDGES",
+    "BLOCKED IDS",
+    "CREATED",
+)
 
 _OPTIONS = (
     click.option(
@@ -34,6 +43,11 @@ _OPTIONS = (
         "--max-users-per-anonymous-id", type=click.IntRange(min=1), help="Beyond it an anonymous id is nobody's."
     ),
     click.option(
+        "--max-users-per-person",
+        type=click.IntRange(min=2),
+        help="Beyond it the users that are tied together count as alone, and are reported.",
+    ),
+    click.option(
         "--public-user-edges/--no-public-user-edges",
         default=None,
         help="Whether a public key's events may tie or part two users (alias, $merge and the like).",
@@ -48,6 +62,7 @@ class Given(TypedDict):
     policy: Policy | None
     implicit_links: bool | None
     max_users_per_anonymous_id: int | None
+    max_users_per_person: int | None
     public_user_edges: bool | None
     block: tuple[str, ...]
 
@@ -108,7 +123,8 @@ def list_projects(as_json: bool) -> None:
 @json_option
 @telling(SettingsError, EmbeddedError, BrokerError)
 def set_project(project_id: str, unblock: tuple[str, ...], as_json: bool, **given: Unpack[Given]) -> None:
-    """Change a project's settings; what is not named stays. It takes effect within a second, on new events only.
+    """Change a project's settings; what is not named stays. It takes effect within a second: the policy and the users
+    of an anonymous id for all of history, as `events_resolved_v` shows it, the others for new events.
 
     \b
     Example:
@@ -140,6 +156,7 @@ def _row(project: Project) -> tuple[str, ...]:
         project.policy,
         "yes" if project.implicit_links else "no",
         str(project.max_users_per_anonymous_id),
+        str(project.max_users_per_person),
         "yes" if project.public_user_edges else "no",
         ",".join(project.blocked_ids) or "-",
         instant(project.created_at_ms / 1000),

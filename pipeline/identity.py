@@ -5,11 +5,13 @@ Facts arrive one at a time, in any order and repeatedly; `Ownership` is what is 
 store keeps every fact and resolves history from all of them.
 """
 
-from bisect import bisect_right, insort
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Collection
+from typing import Final, assert_never
 
 import msgspec
 
+from topics.control import Policy
 from topics.links import LinkFact, LinkKind
 
 IMPLICIT_BUCKET_S: Final = 1800
@@ -17,17 +19,19 @@ KEPT_AT_EACH_END: Final = 8
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
-    """From `(timestamp, message_id)` on, `user_id` owns the anonymous id, or nobody does (None: a reset)."""
+    """From `(timestamp, message_id)` on, `user_id` owns the anonymous id, or nobody does (None: a reset). A point that
+    is `only_first` counts where no other user's is before it."""
 
     timestamp: float
     message_id: str
     user_id: str | None
     implicit: bool = False
+    only_first: bool = False
 
 
 class Ownership(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of one anonymous id. `points` ascend by (timestamp, message id). `users` are its distinct users,
-    the smallest by code point first, one more at most than makes the id shared."""
+    """What is kept of one anonymous id. `points` ascend by (timestamp, message id). `users` are its distinct users but
+    for those of `only_first` points, the smallest by code point first, one more at most than makes the id shared."""
 
     points: tuple[Point, ...] = ()
     users: tuple[str, ...] = ()
@@ -41,29 +45,86 @@ NOBODY: Final = Ownership()
 
 def with_fact(state: Ownership, fact: LinkFact, max_users: int) -> Ownership:
     """The state with one more fact; the very same object where the fact changes nothing."""
-    users = _with_user(state.users, fact.user_id, max_users)
+    counts_alone = fact.kind is not LinkKind.FIRST
+    users = _with_user(state.users, fact.user_id, max_users) if counts_alone else state.users
     points = _with_point(state.points, _point(fact))
     if users is state.users and points is state.points:
         return state
     return Ownership(points, users)
 
 
-def owner_at(state: Ownership, timestamp: float, message_id: str, max_users: int) -> str | None:
+def without_users(state: Ownership, forgotten: Collection[str]) -> Ownership:
+    """The state without what it holds of these users."""
+    points = tuple(point for point in state.points if point.user_id not in forgotten)
+    if not points:
+        return NOBODY
+    return Ownership(points, tuple(user_id for user_id in state.users if user_id not in forgotten))
+
+
+def owner_at(
+    state: Ownership, timestamp: float, message_id: str, max_users: int, policy: Policy = "interval"
+) -> str | None:
     """The user who did an anonymous event at that moment, or None.
 
-    The last point at or before it decides if it is a user; otherwise the next point does, if it is one.
+    Resets cut time into segments, and the policy says which of its segment's users an event belongs to. By `interval`
+    it is the last one before the event, else the first one after it.
     """
-    if len(state.users) > max_users:
+    last = state.points[-1]
+    if len(state.users) < max_users:
+        if len(state.points) == 1:
+            return last.user_id
+        if policy == "interval" and _decides(last, timestamp, message_id):
+            return last.user_id
+    points = _counting(state.points)
+    if len({*state.users, *_users(points)}) > max_users:
         return None
-    after = bisect_right(state.points, (timestamp, message_id), key=_moment)
-    before = state.points[after - 1].user_id if after else None
-    if before is not None or after == len(state.points):
-        return before
-    return state.points[after].user_id
+    after = bisect_right(points, (timestamp, message_id), key=_moment)
+    start = next((at for at in range(after, 0, -1) if points[at - 1].user_id is None), 0)
+    end = next((at for at in range(after, len(points)) if points[at].user_id is None), len(points))
+    users = _users(points[start:end])
+    if not users:
+        return None
+    match policy:
+        case "interval":
+            return users[max(after - start - 1, 0)]
+        case "first_wins":
+            return users[0]
+        case "last_wins":
+            return users[-1]
+        case "isolate":
+            return users[0] if len({*users}) == 1 else None
+        case _:
+            assert_never(policy)
+
+
+def already_merged(state: Ownership, fact: LinkFact) -> bool:
+    """Whether a `first` fact comes too late: an earlier one gave the anonymous id to another user."""
+    first = next((point for point in state.points if point.user_id is not None), None)
+    return first is not None and first.user_id != fact.user_id and _moment(first) < (fact.timestamp, fact.message_id)
+
+
+def _decides(last: Point, timestamp: float, message_id: str) -> bool:
+    """Whether the last point of all, a user's, is before an event, as it mostly is: then no other need be looked at."""
+    if last.user_id is None or last.only_first:
+        return False
+    return last.timestamp < timestamp or (last.timestamp == timestamp and last.message_id <= message_id)
+
+
+def _counting(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """Without the points that are not the first with a user, as they would have to be."""
+    if not any(point.only_first for point in points):
+        return points
+    first = next(point for point in points if point.user_id is not None)
+    return tuple(point for point in points if point is first or not point.only_first)
+
+
+def _users(points: tuple[Point, ...]) -> list[str]:
+    return [point.user_id for point in points if point.user_id is not None]
 
 
 def _point(fact: LinkFact) -> Point:
-    return Point(fact.timestamp, fact.message_id, fact.user_id, fact.kind is LinkKind.IMPLICIT)
+    implicit, only_first = fact.kind is LinkKind.IMPLICIT, fact.kind is LinkKind.FIRST
+    return Point(fact.timestamp, fact.message_id, fact.user_id, implicit, only_first)
 
 
 def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> tuple[str, ...]:
@@ -77,26 +138,36 @@ def _with_point(points: tuple[Point, ...], point: Point) -> tuple[Point, ...]:
     if not points:
         return (point,)
     moment = _moment(point)
+    if moment > _moment(points[-1]) and not point.implicit:
+        return _bounded([*points, point])
     if any(_moment(known) == moment for known in points):
         return points
-    if not point.implicit:
-        return _bounded(points, point)
-    rival = next((known for known in points if _same_bucket(known, point)), None)
-    if rival is None:
-        return _bounded(points, point)
-    if _moment(rival) < moment:
+    rival = next((known for known in points if _same_bucket(known, point)), None) if point.implicit else None
+    if rival is not None and _moment(rival) < moment:
         return points
-    return _bounded(tuple(known for known in points if known is not rival), point)
+    kept = _bounded(sorted((*(known for known in points if known is not rival), point), key=_moment))
+    return kept if point in kept else points
 
 
-def _bounded(points: tuple[Point, ...], point: Point) -> tuple[Point, ...]:
-    grown = list(points)
-    insort(grown, point, key=_moment)
-    if len(grown) > 2 * KEPT_AT_EACH_END:
-        dropped = grown.pop(KEPT_AT_EACH_END)
-        if dropped is point:
-            return points
-    return tuple(grown)
+def _bounded(points: list[Point]) -> tuple[Point, ...]:
+    """The earliest points and the latest. An implicit one stands among the latest by its bucket, not by its moment: an
+    earlier fact of the bucket moves the one, and a point that it moved out could not be had again."""
+    if len(points) <= KEPT_AT_EACH_END:
+        return tuple(points)
+    if len(points) <= 2 * KEPT_AT_EACH_END and not any(point.implicit for point in points):
+        return tuple(points)
+    latest = {id(point) for point in sorted(points, key=_rank)[-KEPT_AT_EACH_END:]}
+    return tuple(point for at, point in enumerate(points) if at < KEPT_AT_EACH_END or id(point) in latest)
+
+
+def _rank(point: Point) -> tuple[float, str]:
+    if point.implicit:
+        return _bucket(point) * IMPLICIT_BUCKET_S, f"\0{point.user_id}"
+    return _moment(point)
+
+
+def _bucket(point: Point) -> float:
+    return point.timestamp // IMPLICIT_BUCKET_S
 
 
 def _moment(point: Point) -> tuple[float, str]:
@@ -104,8 +175,4 @@ def _moment(point: Point) -> tuple[float, str]:
 
 
 def _same_bucket(known: Point, point: Point) -> bool:
-    return (
-        known.implicit
-        and known.user_id == point.user_id
-        and known.timestamp // IMPLICIT_BUCKET_S == point.timestamp // IMPLICIT_BUCKET_S
-    )
+    return known.implicit and known.user_id == point.user_id and _bucket(known) == _bucket(point)

@@ -24,13 +24,20 @@ NAMES: Final = frozenset({RESET, ALIAS, UNALIAS, *OF_TWO_IDS})
 NEEDS_SECRET_KEY: Final = "edge_needs_secret_key"
 
 
-class _Ids(msgspec.Struct, rename="camel", gc=False):
+class Ids(msgspec.Struct, rename="camel", gc=False):
+    """What the properties of these events name, as their clients wrote it."""
+
     user_id: str | int | None = None
     previous_id: str | int | None = None
     distinct_ids: list[str | int] | None = msgspec.field(default=None, name="$distinct_ids")
 
 
-_decode_ids = msgspec.json.Decoder(_Ids).decode
+_decode_ids = msgspec.json.Decoder(Ids).decode
+
+
+def ids_of(event: StitchedEvent) -> Ids:
+    """The ids in the properties of an event that was checked."""
+    return _decode_ids(event.properties)
 
 
 def checked(event: StitchedEvent, *, may_tie_users: bool) -> StitchedEvent | Rejected:
@@ -59,7 +66,7 @@ def _with_user(event: StitchedEvent, user_id: str | int | None) -> StitchedEvent
     return msgspec.structs.replace(event, user_id=str(user_id), stitched_user_id=str(user_id))
 
 
-def _is_of_own_device(event: StitchedEvent, ids: _Ids) -> bool:
+def _is_of_own_device(event: StitchedEvent, ids: Ids) -> bool:
     """Whether an alias says no more than who uses the message's own anonymous id: that ties no two users."""
     return event.event_name == ALIAS and ids.previous_id is not None and str(ids.previous_id) == event.anonymous_id
 

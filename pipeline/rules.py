@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.blocked import fold
-from topics.control import Project
+from topics.control import Policy, Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class ProjectRules:
     implicit_links: bool
     max_users: int
     public_user_edges: bool
+    max_users_per_person: int
+    policy: Policy
 
 
 def project_rules(project: Project) -> ProjectRules:
@@ -24,6 +26,8 @@ def project_rules(project: Project) -> ProjectRules:
         implicit_links=project.implicit_links,
         max_users=project.max_users_per_anonymous_id,
         public_user_edges=project.public_user_edges,
+        max_users_per_person=project.max_users_per_person,
+        policy=project.policy,
     )
 
 

@@ -7,33 +7,37 @@ same records after the same state give the same decision.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
-from pipeline import dead_letters, identity, reserved
+from pipeline import dead_letters, identity
 from pipeline.dedupe import SeenIds, seen_id
+from pipeline.evidence import NOTHING, Evidence, evidence
 from pipeline.identity import Ownership
 from pipeline.outcome import DropCause, Dropped, Rejected
-from pipeline.rules import Rules
-from pipeline.validate import SYNTHETIC_PREFIX, validate
-from topics import links, stitched
+from pipeline.rules import ProjectRules, Rules
+from pipeline.validate import validate
+from topics import edges, links, stitched
+from topics.forget import Forget, is_forget, read_forget
 from topics.keys import anonymous_key
 from topics.links import LinkFact, LinkKind
 from topics.records import RawRecord, Record
+from topics.rejected import Reason
 from topics.stitched import StitchedEvent
 
 
 @dataclass(slots=True)
 class Decision:
     """What one batch comes to. `stitched`, `links` and `rejected` are records for their topics, on the batch's own
-    partition; `owners` the rows of the identity table that change; `claimed` the ids to remember once all that is
-    durable, each with its receipt in Unix seconds."""
+    partition; `edges` those of `identity.merges`, by project; `owners` the rows of the identity table that change, None
+    where one goes; `claimed` the ids to remember once all that is durable, each with its receipt in Unix seconds."""
 
     stitched: list[Record] = field(default_factory=list)
     links: list[Record] = field(default_factory=list)
+    edges: dict[str, list[Record]] = field(default_factory=dict)
     rejected: list[Record] = field(default_factory=list)
-    owners: dict[bytes, bytes] = field(default_factory=dict)
+    owners: dict[bytes, bytes | None] = field(default_factory=dict)
     claimed: dict[bytes, float] = field(default_factory=dict)
     duplicates: int = 0
 
@@ -45,54 +49,30 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
         outcome = _new_event(record, seen, decision.claimed, rules)
         match outcome:
             case StitchedEvent():
-                fact = link_fact(outcome, rules)
-                if fact is not None:
-                    owners.learn(fact, rules)
-                    decision.links.append((record.key, links.encode(fact), record.timestamp, ()))
-                event = _attributed(outcome, owners, rules)
+                project = rules.of(outcome.project_id)
+                said = evidence(outcome, project)
+                if said is not NOTHING:
+                    _take_in(said, outcome, record, owners, project, decision)
+                event = _attributed(outcome, owners, project)
                 decision.stitched.append((record.key, stitched.encode(event), record.timestamp, ()))
             case Rejected():
                 decision.rejected.append(dead_letters.dead_letter(record, outcome))
             case Dropped():
                 decision.duplicates += 1
+            case Forget():
+                owners.forget(outcome)
             case _:
                 assert_never(outcome)
     decision.owners = owners.changed()
     return decision
 
 
-def link_fact(event: StitchedEvent, rules: Rules) -> LinkFact | None:
-    """The fact that the event states of its anonymous id, if any: derived from the message, never from state."""
-    anonymous_id = event.anonymous_id
-    if anonymous_id is None or anonymous_id.startswith(SYNTHETIC_PREFIX):
-        return None
-    if event.event_name == reserved.RESET:
-        user_id, kind = None, LinkKind.RESET
-    elif event.user_id is None:
-        return None
-    elif event.type == "identify":
-        user_id, kind = event.user_id, LinkKind.EXACT
-    elif rules.of(event.project_id).implicit_links:
-        user_id, kind = event.user_id, LinkKind.IMPLICIT
-    else:
-        return None
-    return LinkFact(
-        project_id=event.project_id,
-        anonymous_id=anonymous_id,
-        user_id=user_id,
-        timestamp=event.timestamp,
-        message_id=event.message_id,
-        kind=kind,
-        received_at=event.received_at,
-    )
-
-
 def _new_event(
     record: RawRecord, seen: SeenIds, claimed: dict[bytes, float], rules: Rules
-) -> StitchedEvent | Rejected | Dropped:
+) -> StitchedEvent | Rejected | Dropped | Forget:
     event = validate(record, rules)
     if isinstance(event, Rejected):
-        return event
+        return _forget(record) or event
     this_id = seen_id(event.project_id, event.message_id)
     if seen.has(this_id, event.received_at) or seen.repeats(claimed.get(this_id), event.received_at):
         return Dropped(DropCause.DUPLICATE)
@@ -100,14 +80,53 @@ def _new_event(
     return event
 
 
-def _attributed(event: StitchedEvent, owners: "_Owners", rules: Rules) -> StitchedEvent:
+def _forget(record: RawRecord) -> Forget | None:
+    """The order to forget that a record without a stamp may be."""
+    if not is_forget(record.headers):
+        return None
+    try:
+        return read_forget(record)
+    except msgspec.DecodeError:
+        return None
+
+
+def _take_in(
+    said: Evidence,
+    event: StitchedEvent,
+    record: RawRecord,
+    owners: "_Owners",
+    project: ProjectRules,
+    decision: Decision,
+) -> None:
+    """Publish what an event says of who is who. What it says of its own anonymous id is kept here too: of another id
+    another partition keeps the state."""
+    for link in said.links:
+        decision.links.append((record.key, links.encode(link), record.timestamp, ()))
+        if link.anonymous_id == event.anonymous_id:
+            if link.kind is LinkKind.FIRST and owners.already_merged(link):
+                decision.rejected.append(dead_letters.dead_letter(record, _ALREADY_MERGED))
+            owners.learn(link, project)
+    for edge in said.edges:
+        records = decision.edges.setdefault(edge.project_id, [])
+        records.append((edges.record_key(edge), edges.encode(edge), record.timestamp, ()))
+    for refused in said.refused:
+        decision.rejected.append(dead_letters.dead_letter(record, refused))
+
+
+_ALREADY_MERGED: Final = Rejected(
+    "link",
+    Reason.ALREADY_MERGED,
+    "$anon_id belongs to another user already: the event is kept, the link does not count",
+)
+
+
+def _attributed(event: StitchedEvent, owners: "_Owners", project: ProjectRules) -> StitchedEvent:
     if event.user_id is not None or event.anonymous_id is None:
         return event
     state = owners.of(event.project_id, event.anonymous_id)
     if state is identity.NOBODY:
         return event
-    max_users = rules.of(event.project_id).max_users
-    owner = identity.owner_at(state, event.timestamp, event.message_id, max_users)
+    owner = identity.owner_at(state, event.timestamp, event.message_id, project.max_users, project.policy)
     return event if owner is None else msgspec.structs.replace(event, stitched_user_id=owner)
 
 
@@ -122,16 +141,28 @@ class _Owners:
     def of(self, project_id: str, anonymous_id: str) -> Ownership:
         return self._at(anonymous_key(project_id, anonymous_id))
 
-    def learn(self, fact: LinkFact, rules: Rules) -> None:
+    def already_merged(self, fact: LinkFact) -> bool:
+        return identity.already_merged(self.of(fact.project_id, fact.anonymous_id), fact)
+
+    def learn(self, fact: LinkFact, project: ProjectRules) -> None:
         key = anonymous_key(fact.project_id, fact.anonymous_id)
-        before = self._at(key)
-        after = identity.with_fact(before, fact, rules.of(fact.project_id).max_users)
-        if after is not before:
+        self._put(key, identity.with_fact(self._at(key), fact, project.max_users))
+
+    def forget(self, forget: Forget) -> None:
+        key = anonymous_key(forget.project_id, forget.anonymous_id)
+        self._put(key, identity.without_users(self._at(key), forget.user_ids))
+
+    def changed(self) -> dict[bytes, bytes | None]:
+        return {key: self._encoded(key) for key in sorted(self._changed)}
+
+    def _encoded(self, key: bytes) -> bytes | None:
+        state = self._known[key]
+        return identity.encode(state) if state.points else None
+
+    def _put(self, key: bytes, after: Ownership) -> None:
+        if after is not self._known[key]:
             self._known[key] = after
             self._changed.add(key)
-
-    def changed(self) -> dict[bytes, bytes]:
-        return {key: identity.encode(self._known[key]) for key in sorted(self._changed)}
 
     def _at(self, key: bytes) -> Ownership:
         known = self._known.get(key)

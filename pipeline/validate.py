@@ -21,6 +21,8 @@ from topics.stitched import StitchedEvent
 
 MAX_MESSAGE_ID: Final = 100
 SYNTHETIC_PREFIX: Final = "$blocked:"
+BLOCKED_USER_ID: Final = "blocked_user_id"
+BLOCKED_ANONYMOUS_ID: Final = "blocked_anonymous_id"
 
 
 _READERS: Final[dict[Dialect, Callable[[bytes, Stamp], StitchedEvent | Rejected]]] = {
@@ -103,8 +105,8 @@ def _with_ids(event: StitchedEvent, further: frozenset[str]) -> StitchedEvent | 
         anonymous_id=f"{SYNTHETIC_PREFIX}{event.message_id}" if synthetic else anonymous_id,
         warnings=(
             *event.warnings,
-            *(["blocked_user_id"] if user_blocked else []),
-            *(["blocked_anonymous_id"] if anonymous_blocked else []),
+            *([BLOCKED_USER_ID] if user_blocked else []),
+            *([BLOCKED_ANONYMOUS_ID] if anonymous_blocked else []),
         ),
     )
 

@@ -3,10 +3,14 @@
 import json
 from dataclasses import dataclass
 
+from pipeline.evidence import evidence
+from pipeline.rules import Rules
 from topics.keys import record_key
+from topics.links import LinkFact
 from topics.names import RAW
 from topics.raw import Stamp, stamp_header
 from topics.records import Headers
+from topics.stitched import StitchedEvent
 
 START_MS = 1_790_000_000_000
 
@@ -36,6 +40,13 @@ def raw_call(
     value = json.dumps(body).encode() if isinstance(body, dict) else body
     key = record_key(project_id, _id(fields.get("anonymousId")), _id(fields.get("userId")), message_id)
     return TestRecord(value=value, headers=(stamp_header(stamped),), key=key, offset=offset, timestamp=at_ms)
+
+
+def only_link(event: StitchedEvent, rules: Rules) -> LinkFact | None:
+    """The link that an event makes, if any; a test that expects more reads `evidence` itself."""
+    links = evidence(event, rules.of(event.project_id)).links
+    assert len(links) < 2
+    return links[0] if links else None
 
 
 def _id(value: object) -> str | None:

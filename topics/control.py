@@ -28,6 +28,7 @@ class Project(msgspec.Struct, frozen=True, tag="project"):
     max_users_per_anonymous_id: int = 10
     blocked_ids: tuple[str, ...] = ()
     public_user_edges: bool = False
+    max_users_per_person: int = 50
 
 
 class Key(msgspec.Struct, frozen=True, tag="key"):

@@ -10,8 +10,9 @@ import msgspec
 
 
 class LinkKind(StrEnum):
-    EXACT = "exact"  # an identify that carries both ids
+    EXACT = "exact"  # an identify that carries both ids, or an alias of the anonymous id
     IMPLICIT = "implicit"  # any other event that carries both ids
+    FIRST = "first"  # Mixpanel's identify of an anonymous id: counts only as the earliest fact with a user on that id
     RESET = "reset"  # ends an ownership; has no user
 
 

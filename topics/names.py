@@ -8,6 +8,9 @@ RAW = "events.raw"
 STITCHED = "events.stitched"
 REJECTED = "events.rejected"
 LINKS = "identity.links"
+MERGES = "identity.merges"
+PERSONS = "identity.persons"
+CHANGES = "identity.changes"
 PROJECTS = "control.projects"
 
 WORKER_GROUP = "whipstitch-worker"
@@ -43,6 +46,9 @@ TOPICS = (
     ),
     Topic(REJECTED, "dead letters: the original record and why", "data", Cleanup.DELETE, "raw"),
     Topic(LINKS, "facts that tie an anonymous id to a user, and resets", "data", Cleanup.DELETE, "forever"),
+    Topic(MERGES, "facts that tie two users, or part them", "data", Cleanup.COMPACT, "forever"),
+    Topic(PERSONS, "which users are one person, and since when", "data", Cleanup.COMPACT, "forever"),
+    Topic(CHANGES, "users that became another person, for consumers that follow", "data", Cleanup.DELETE, "raw"),
     Topic(IDENTITY_CHANGELOG, "the identity table: anonymous id to owners", "data", Cleanup.COMPACT, "forever"),
     Topic(PROJECTS, "projects, keys and their settings", 1, Cleanup.COMPACT, "forever"),
 )

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     MISSING_ID = "missing_id"  # neither a user id nor an anonymous id
     UNKNOWN_TYPE = "unknown_type"  # the event's type is not one of the six calls
     NEEDS_SECRET_KEY = "needs_secret_key"  # only a server may send this: it ties two users for good
+    BLOCKED_ID = "blocked_id"  # an id that names nobody: the event is kept, its id ties nothing
+    ALREADY_MERGED = "already_merged"  # the anonymous id belongs to another user: the event is kept, the link is not
     STORE_REFUSED = "store_refused"  # the store cannot hold this row; the detail has ClickHouse's code
 
 

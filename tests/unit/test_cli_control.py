@@ -45,6 +45,7 @@ def test_every_setting_of_a_project_can_be_set() -> None:
         "policy": "isolate",
         "implicit_links": False,
         "max_users_per_anonymous_id": 3,
+        "max_users_per_person": 5,
         "public_user_edges": True,
         "block": ("x",),
     }
@@ -57,6 +58,7 @@ def test_every_setting_of_a_project_can_be_set() -> None:
         "max_users_per_anonymous_id": 3,
         "blocked_ids": ("test", "x"),
         "public_user_edges": True,
+        "max_users_per_person": 5,
     }
 
 

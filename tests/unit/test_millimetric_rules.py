@@ -9,9 +9,8 @@ import pytest
 from pipeline.dialects.millimetric import Call, Invalid, read
 from pipeline.outcome import Rejected
 from pipeline.rules import Rules
-from pipeline.stitch import link_fact
 from pipeline.validate import validate
-from tests.records import START_MS, TestRecord
+from tests.records import START_MS, TestRecord, only_link
 from topics.links import LinkKind
 from topics.raw import Dialect, Stamp, stamp_header
 from topics.rejected import Reason
@@ -213,11 +212,11 @@ def test_anonymous_id_that_was_made_up_is_in_the_row_and_links_nobody(anonymous_
     seen = event({"event": "E", "anonymous_id": anonymous_id, "user_id": "U"}, anonymous_id="$blocked:M")
     assert (seen.anonymous_id, seen.user_id) == ("$blocked:M", "U")
     assert seen.session_id == f"$blocked:M-{START_MS // 1_800_000}"
-    assert link_fact(seen, RULES) is None
+    assert only_link(seen, RULES) is None
 
 
 def test_identify_links_exactly_and_a_track_with_both_ids_implicitly() -> None:
-    identified, tracked = link_fact(event(IDS, "identify"), RULES), link_fact(event({"event": "E", **IDS}), RULES)
+    identified, tracked = only_link(event(IDS, "identify"), RULES), only_link(event({"event": "E", **IDS}), RULES)
     assert identified is not None
     assert tracked is not None
     assert (identified.kind, tracked.kind) == (LinkKind.EXACT, LinkKind.IMPLICIT)
@@ -231,7 +230,7 @@ def test_event_named_identify_that_has_both_ids_is_an_identify() -> None:
 
 
 def test_reset_ends_an_ownership() -> None:
-    fact = link_fact(event({"event": "$reset", "anonymous_id": "A"}), RULES)
+    fact = only_link(event({"event": "$reset", "anonymous_id": "A"}), RULES)
     assert fact is not None
     assert (fact.kind, fact.anonymous_id, fact.user_id) == (LinkKind.RESET, "A", None)
 
@@ -262,7 +261,7 @@ def test_reserved_event_without_its_ids_is_refused_at_once(body: dict[str, objec
 def test_identify_by_a_placeholder_is_kept_and_links_nobody(ids: dict[str, str], warning: str) -> None:
     seen = event({**IDS, **ids}, "identify")
     assert warning in seen.warnings
-    assert link_fact(seen, RULES) is None
+    assert only_link(seen, RULES) is None
 
 
 REFUSED: dict[str, tuple[object, str, Reason]] = {

@@ -10,9 +10,8 @@ from msgspec import Raw
 
 from pipeline.outcome import Rejected
 from pipeline.rules import Rules
-from pipeline.stitch import link_fact
 from pipeline.validate import validate
-from tests.records import START_MS, raw_call
+from tests.records import START_MS, only_link, raw_call
 from topics.control import Project
 from topics.links import LinkKind
 from topics.rejected import Reason
@@ -307,7 +306,7 @@ def test_the_name_of_a_page_or_screen_stands_in_its_properties(
 
 
 def test_a_repeated_identify_states_the_same_fact_of_the_same_owner() -> None:
-    facts = [link_fact(event({**IDENTIFY, "anonymousId": "A"}, message_id=name), RULES) for name in ("m1", "m2")]
+    facts = [only_link(event({**IDENTIFY, "anonymousId": "A"}, message_id=name), RULES) for name in ("m1", "m2")]
     assert [fact and (fact.anonymous_id, fact.user_id, fact.kind) for fact in facts] == [("A", "U", LinkKind.EXACT)] * 2
 
 
@@ -357,7 +356,7 @@ def test_a_reserved_event_without_its_ids_is_refused(name: str) -> None:
 
 def test_a_reset_states_a_fact_and_ties_no_users() -> None:
     seen = event({"type": "track", **RESERVED["$reset"]}, key_kind="public")
-    fact = link_fact(seen, RULES)
+    fact = only_link(seen, RULES)
     assert fact is not None
     assert (fact.kind, fact.user_id, seen.warnings) == (LinkKind.RESET, None, ())
 
@@ -380,7 +379,7 @@ def test_a_public_key_ties_two_users_only_where_the_project_allows_it(body: dict
 def test_an_alias_of_its_own_anonymous_id_ties_no_users() -> None:
     seen = event({"type": "alias", "userId": "u", "previousId": "A", "anonymousId": "A"}, key_kind="public")
     assert seen.warnings == ()
-    fact = link_fact(seen, RULES)
+    fact = only_link(seen, RULES)
     assert fact is not None
     assert (fact.anonymous_id, fact.user_id) == ("A", "u")
 

@@ -7,9 +7,11 @@ from pipeline.dedupe import SeenIds
 from pipeline.rules import Rules
 from pipeline.stitch import Decision, decide
 from tests.records import START_MS, TestRecord, raw_call
-from topics import links, stitched
-from topics.control import Project
+from topics import edges, links, stitched
+from topics.control import Policy, Project
+from topics.forget import Forget, forget_record
 from topics.links import LinkKind
+from topics.raw import Dialect
 from topics.rejected import Reason, read_rejection
 from topics.stitched import StitchedEvent
 
@@ -28,7 +30,11 @@ class World:
         decision = decide(records, self.seen, self.owners, self.rules)
         for this_id, received_at in decision.claimed.items():
             self.seen.remember(this_id, received_at)
-        self.owners.update(decision.owners)
+        for key, value in decision.owners.items():
+            if value is None:
+                self.owners.pop(key, None)
+            else:
+                self.owners[key] = value
         return decision
 
 
@@ -159,3 +165,69 @@ def test_any_split_into_batches_gives_the_same_rows_and_state() -> None:
             rows += [value for _, value, _, _ in world.take(*records[start : start + size]).stitched]
         assert rows == [value for _, value, _, _ in expected.stitched]
         assert world.owners == whole.owners
+
+
+def forget(n: int, *users: str) -> TestRecord:
+    key, value, _, headers = forget_record(Forget("p", "A", users), START_MS)
+    return TestRecord(value=value, headers=headers, key=key, offset=n)
+
+
+def test_an_order_to_forget_takes_the_user_out_of_the_table_and_is_no_event() -> None:
+    world = World()
+    world.take(identify(1, "U1"), identify(2, "U2"))
+    decision = world.take(forget(3, "U1"))
+    assert (decision.stitched, decision.rejected) == ([], [])
+    assert b"U1" not in b"".join(world.owners.values())
+    world.take(forget(4, "U2"))
+    assert world.owners == {}
+
+
+def test_an_edge_goes_to_its_projects_own_record() -> None:
+    decision = World().take(
+        raw_call({"type": "alias", "previousId": "P", "userId": "U", "messageId": "M"}, key_kind="secret")
+    )
+    [(key, value, _, _)] = decision.edges["p"]
+    assert key == f"p|e:{START_MS}:M".encode()
+    assert edges.decode(value or b"").to_user_id == "U"
+
+
+def test_what_a_message_says_of_another_anonymous_id_is_published_and_not_kept_here() -> None:
+    decision = World().take(raw_call({"type": "alias", "previousId": "P", "userId": "U"}, key_kind="secret"))
+    assert len(decision.links) == 1
+    assert decision.owners == {}
+
+
+def test_an_event_of_which_a_part_is_refused_is_stored_and_has_a_dead_letter() -> None:
+    decision = World().take(identify(1, "null"))
+    [(_, _, _, headers)] = decision.rejected
+    rejection = read_rejection(headers)
+    assert (rejection.step, rejection.reason) == ("link", Reason.BLOCKED_ID)
+    assert [seen.user_id for seen in events(decision)] == [None]
+
+
+def test_mixpanels_second_identify_of_a_device_is_kept_and_its_link_is_refused() -> None:
+    device = "6ba7b812-9dad-41d1-80b4-00c04fd430c8"
+    both = [
+        raw_call(
+            {"event": "$identify", "properties": {"$identified_id": user, "$anon_id": device, "token": "t"}},
+            at_ms=START_MS + n,
+            offset=n,
+            dialect=Dialect.MIXPANEL,
+            call="track",
+        )
+        for n, user in enumerate(("U1", "U2"))
+    ]
+    decision = World().take(*both)
+    assert len(decision.stitched) == 2
+    assert [read_rejection(headers).reason for _, _, _, headers in decision.rejected] == [Reason.ALREADY_MERGED]
+
+
+def test_the_policy_of_the_project_decides_at_write_time_too() -> None:
+    def owner(policy: Policy) -> str | None:
+        world = World(Rules([Project("p", 0, policy=policy)], max_event_bytes=1000))
+        world.take(identify(1, "U1"), identify(5, "U2"))
+        return events(world.take(track(3)))[0].stitched_user_id
+
+    policies: tuple[Policy, ...] = ("interval", "first_wins", "last_wins", "isolate")
+    # The track is stamped 3 s and comes last: who owns the id then is what the policies differ about.
+    assert [owner(policy) for policy in policies] == ["U1", "U1", "U2", None]
