@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
-import tenacity
 from faust.types import TP
 
 from agents.failure import die
 from agents.merge import Merger
+from agents.retry import Pulse, until_possible
 from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp, BatchConsumer
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 _MOST_RECORDS_A_POLL = 4000
 _BATCHES_WAITING_A_PARTITION = 2
-_LONGEST_RETRY_S = 5.0
 _SESSION_TIMEOUT_S = 10.0  # after which a worker that was killed loses its partitions to the others
 
 
@@ -62,25 +61,25 @@ def stored(table: faust.Table) -> MutableMapping[bytes, bytes]:
     return cast(MutableMapping[bytes, bytes], table.data)
 
 
-def add_stitch_agent(app: BatchApp, stitcher: Stitcher) -> None:
+def add_stitch_agent(app: BatchApp, stitcher: Stitcher, pulse: Pulse) -> None:
     @app.on_partitions_assigned.connect
     def assigned(sender: Any, partitions: set[TP], **_: Any) -> None:
         stitcher.assigned({tp.partition for tp in partitions if tp.topic == names.RAW})
 
     async def settle(tp: TP, records: list[RawRecord], acknowledge: Callable[[], None]) -> None:
-        await _settled(stitcher, tp.partition, records)
+        await _settled(stitcher, tp.partition, records, pulse)
         acknowledge()
 
     _add_agent(app, names.RAW, "stitch", settle)
 
 
-def add_merge_agent(app: BatchApp, merger: Merger) -> None:
+def add_merge_agent(app: BatchApp, merger: Merger, pulse: Pulse) -> None:
     @app.on_partitions_assigned.connect
     def assigned(sender: Any, partitions: set[TP], **_: Any) -> None:
         merger.assigned()
 
     async def settle(tp: TP, records: list[RawRecord], acknowledge: Callable[[], None]) -> None:
-        await _settled(merger, tp.partition, records)
+        await _settled(merger, tp.partition, records, pulse)
         acknowledge()
 
     _add_agent(app, names.MERGES, "merge", settle)
@@ -131,13 +130,10 @@ def _add_agent(app: BatchApp, topic: str, name: str, handle: Callable[..., Any])
     app.agent(channel, name=name, concurrency=1)(agent)
 
 
-@tenacity.retry(
-    retry=tenacity.retry_if_exception_type(BrokerUnavailable),
-    wait=tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_RETRY_S),
-    before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
-)
-async def _settled(agent: Stitcher | Merger, partition: int, records: list[RawRecord]) -> None:
-    await agent.settle(partition, records)
+async def _settled(agent: Stitcher | Merger, partition: int, records: list[RawRecord], pulse: Pulse) -> None:
+    async for attempt in until_possible(BrokerUnavailable, pulse):
+        with attempt:
+            await agent.settle(partition, records)
 
 
 def _end_process_on_error(done: asyncio.Task[None]) -> None:

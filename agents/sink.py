@@ -6,13 +6,11 @@ rows under the same token, and that memory stays bounded: one batch is being ins
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-import tenacity
-
+from agents.retry import Pulse, until_possible
 from broker.producer import DurableProducer
 from pipeline.batch import BatchLimits, SinkBatch, insert_token
 from pipeline.dead_letters import dead_letter
@@ -22,10 +20,6 @@ from store.errors import BadRows, StoreUnavailable
 from topics.names import REJECTED
 from topics.records import RawRecord
 from topics.rejected import Reason
-
-logger = logging.getLogger(__name__)
-
-_LONGEST_RETRY_S = 10.0
 
 
 class Sink:
@@ -38,12 +32,14 @@ class Sink:
         producer: DurableProducer,
         limits: BatchLimits,
         row: Callable[[RawRecord], bytes | None],
+        pulse: Pulse,
     ) -> None:
         self.table = table
         self._store = store
         self._producer = producer
         self._limits = limits
         self._row = row
+        self._pulse = pulse
         self._filling = SinkBatch()
         self._changed = asyncio.Condition()
 
@@ -83,13 +79,10 @@ class Sink:
         except BadRows as error:
             await self._isolate(records, token, error)
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(StoreUnavailable),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_RETRY_S),
-        before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
-    )
     async def _insert_when_possible(self, rows: Sequence[bytes], token: str) -> None:
-        await asyncio.to_thread(self._store.insert, self.table, rows, token)
+        async for attempt in until_possible(StoreUnavailable, self._pulse):
+            with attempt:
+                await asyncio.to_thread(self._store.insert, self.table, rows, token)
 
     async def _isolate(self, records: Sequence[RawRecord], token: str, error: BadRows) -> None:
         """Find the bad rows by halving: the good ones are stored, each bad one becomes a dead letter."""

@@ -22,9 +22,11 @@ from agents.app import (
     write_ready_file,
 )
 from agents.merge import Merger
+from agents.retry import Pulse
 from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp
+from agents.watchdog import watch
 from broker.control import DirectoryFollower
 from broker.log import LogReader
 from broker.producer import DurableProducer
@@ -77,10 +79,12 @@ def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = Tr
     asyncio.set_event_loop(loop)
     world, partitions = loop.run_until_complete(_opened(settings))
     app = new_app(settings, partitions)
+    pulse = Pulse()
     if stitch:
-        _add_stitch(app, settings, world, partitions)
+        _add_stitch(app, settings, world, partitions, pulse)
     if sink:
-        _add_sinks(app, settings, world)
+        _add_sinks(app, settings, world, pulse)
+    watch(app, world.merges_log, pulse, settings.stuck_after_s)
     app.close_at_the_end(world.close)
     end_process_if(app, world.follower.failed)
     if ready_file is not None:
@@ -105,17 +109,19 @@ async def _opened(settings: Settings) -> tuple[_World, int]:
     return world, await world.producer.partitions(names.RAW)
 
 
-def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: int) -> None:
+def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: int, pulse: Pulse) -> None:
     owners = stored(identity_table(app, partitions))
     rules = _CurrentRules(world.follower, settings.max_event_bytes)
-    add_stitch_agent(app, Stitcher(world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions))
-    add_merge_agent(app, Merger(world.producer, world.merges_log, rules))
+    add_stitch_agent(
+        app, Stitcher(world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions), pulse
+    )
+    add_merge_agent(app, Merger(world.producer, world.merges_log, rules), pulse)
 
 
-def _add_sinks(app: BatchApp, settings: Settings, world: _World) -> None:
+def _add_sinks(app: BatchApp, settings: Settings, world: _World, pulse: Pulse) -> None:
     limits = BatchLimits(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_wait_s)
     for topic, (name, row) in _SINKS.items():
-        add_sink_agent(app, topic, Sink(name, world.store, world.producer, limits, row))
+        add_sink_agent(app, topic, Sink(name, world.store, world.producer, limits, row, pulse))
 
 
 class _CurrentRules:

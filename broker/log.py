@@ -3,7 +3,7 @@
 It belongs to no consumer group and commits nothing. Every method raises BrokerUnavailable; a retry is safe.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -44,6 +44,13 @@ class LogReader:
         at = TopicPartition(topic, partition)
         with _told(topic):
             return int((await self._consumer.end_offsets([at]))[at])
+
+    async def held(self, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+        """Of each partition the offset of the first record that is left and the one that the next will have."""
+        at = [TopicPartition(topic, partition) for topic, partition in partitions]
+        with _told("the ends of topics"):
+            first, next_ = await self._consumer.beginning_offsets(at), await self._consumer.end_offsets(at)
+        return {(each.topic, each.partition): (first[each], next_[each]) for each in at}
 
     async def read(self, topic: str, partition: int, start: int) -> AsyncIterator[Sequence[RawRecord]]:
         """The records from `start` up to the end as it is now, in order. Where retention has taken the first of them,

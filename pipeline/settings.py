@@ -61,6 +61,9 @@ class Settings(BaseModel):
     worker_id: str | None = Field(
         None, min_length=1, description="a name of its own that this worker keeps over restarts, so that they are quick"
     )
+    stuck_after_s: int = Field(
+        600, ge=30, description="seconds without progress after which a worker that has work ends, to be started again"
+    )
     sink_max_rows: int = Field(50_000, ge=1, description="rows at which the sink inserts")
     sink_max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="bytes at which the sink inserts")
     sink_max_wait_s: float = Field(0.25, gt=0, le=60, description="seconds after which the sink inserts what it has")

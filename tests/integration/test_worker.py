@@ -143,6 +143,25 @@ def test_a_bug_ends_the_process_and_commits_nothing(system: System, project: str
         eventually(lambda: stored(system, project) == {"m1"}, "the event after the bug was mended")
 
 
+STUCK = """
+import asyncio, agents.stitch, agents.watchdog, agents.worker
+agents.watchdog._LOOK_EVERY_S = 0.2
+watch = agents.worker.watch
+agents.worker.watch = lambda app, log, pulse, _: watch(app, log, pulse, 1.0)
+async def silence(*_): await asyncio.Event().wait()
+agents.stitch.Stitcher._settle = silence
+"""
+
+
+def test_a_worker_that_stands_still_without_an_error_ends_and_says_where(system: System, project: str) -> None:
+    with system.worker(STUCK) as worker:
+        system.publish(track(project, "m1"))
+        assert worker.wait(30) == EXIT_CODE
+    assert "1 of events.raw" in system.log_of(worker)
+    with system.worker():
+        eventually(lambda: stored(system, project) == {"m1"}, "the event, by a worker that works")
+
+
 def test_the_last_of_two_workers_takes_over_from_one_that_is_killed(system: System, project: str) -> None:
     with system.worker(), system.worker(worker_id="w2") as other:
         system.publish(*(track(project, f"b{n}", f"A{n}", n) for n in range(100)))
