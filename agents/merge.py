@@ -1,7 +1,7 @@
 """The merge agent: facts that tie users in; which users are one person, and what changed, out.
 
-One worker holds a partition of `identity.merges`, and with it all facts of its projects. Its state is the two logs,
-read whole at each assignment: they are small, as people are seldom merged.
+One worker holds a partition of `identity.merges`, and with it all facts of its projects. Its state is in the
+logs, read whole at each assignment: they are small, as people are seldom merged.
 """
 
 import logging
@@ -46,7 +46,7 @@ class Merger:
         merges = kept.pop(partition, None) or await self._from_logs(partition)
         # Step 2. Learn the facts, and compare with what is published.
         decision = merges.decide(records, self._rules())
-        # Step 3. Changes first: what is in `identity.persons` counts as told.
+        # Step 3. Changes first: what is in `identity.persons` counts as told, and a change without its steps is found.
         if decision.changes:
             await self._producer.send(CHANGES, partition, decision.changes)
         end = await self._producer.send(PERSONS, partition, decision.steps) if decision.steps else merges.position
@@ -60,7 +60,8 @@ class Merger:
     async def _from_logs(self, partition: int) -> Merges:
         end = await self._log.end(PERSONS, partition)
         published = [record async for batch in self._log.read(PERSONS, partition, 0) for record in batch]
-        merges = Merges(published, end)
+        told = [record async for batch in self._log.read(CHANGES, partition, 0) for record in batch]
+        merges = Merges(published, end, told)
         facts = 0
         async for batch in self._log.read(MERGES, partition, 0):
             merges.learn(batch)

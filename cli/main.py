@@ -22,6 +22,7 @@ COMMANDS = {
     "keys": ("cli.keys:keys", "Keys that clients send events with."),
     "sql": ("cli.sql:sql", "Ask the store."),
     "tail": ("cli.tail:tail", "Show events as they are stitched."),
+    "identity": ("cli.identity:identity", "Who is who, and why."),
     "doctor": ("cli.doctor:doctor", "Say what is wrong, and how to mend it."),
 }
 INTERRUPTED = 130

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 Steps: TypeAlias = dict[float, PersonStep]
 """A user's steps by `since`."""
+Place: TypeAlias = tuple[str, Standing]
+"""Whose person a user is, and how."""
 
 
 @dataclass(slots=True)
@@ -40,9 +42,14 @@ class Merges:
     """The projects of one partition of `identity.merges`. `position` is the end of the partition of `identity.persons`
     when that was read, and since then of what this state has added to it."""
 
-    def __init__(self, published: Iterable[RawRecord] = (), position: int = 0) -> None:
-        """`published` is all that the partition of `identity.persons` holds. Raises msgspec.DecodeError."""
+    def __init__(self, published: Iterable[RawRecord] = (), position: int = 0, told: Iterable[RawRecord] = ()) -> None:
+        """`published` is all that the partition of `identity.persons` holds, and `told` all that the one of
+        `identity.changes` does. Raises msgspec.DecodeError."""
         self.position = position
+        self._told: defaultdict[str, dict[str, PersonChange]] = defaultdict(dict)
+        for change in (persons.decode_change(record.value) for record in told if record.value is not None):
+            if change.version >= position:  # it was told, and its steps were not published
+                self._told[change.project_id][change.user_id] = change
         self._facts: defaultdict[str, list[EdgeFact]] = defaultdict(list)
         self._forgotten: defaultdict[str, set[bytes]] = defaultdict(set)
         self._graphs: dict[str, PersonGraph] = {}
@@ -87,13 +94,13 @@ class Merges:
             self._forgotten[edges.project_of(record.key)].add(record.key)
 
     def _stale(self, rules: Rules) -> set[str]:
-        """Projects to look at anew: published by an earlier run, or under another limit."""
+        """Projects to look at anew: published or told by an earlier run, or under another limit."""
         changed = {
             project_id
             for project_id, graph in self._graphs.items()
             if graph.max_users != rules.of(project_id).max_users_per_person
         }
-        return changed | (self._published.keys() - self._graphs.keys())
+        return changed | self._told.keys() | (self._published.keys() - self._graphs.keys())
 
     def _graph(self, project_id: str, rules: Rules) -> tuple[PersonGraph, Iterable[EdgeFact]]:
         """The project's graph, and facts that it does not have yet, where it had to be made anew."""
@@ -110,31 +117,31 @@ class Merges:
         by_user: defaultdict[str, Steps] = defaultdict(dict)
         for step in wanted:
             by_user[step.user_id][step.since] = step
-        for user_id, steps in sorted(by_user.items()):
+        told = self._told.pop(graph.project_id, {})
+        for user_id in sorted(by_user.keys() | told.keys()):
             before = self._published[graph.project_id].get(user_id, {})
-            after = {**before, **steps} if graph.knows(user_id) else {}
-            if after == before:
-                continue
+            after = {**before, **by_user[user_id]} if graph.knows(user_id) else {}
+            known = _place(told[user_id]) if user_id in told else _place(_current(graph, user_id, before))
             version = self.position + len(decision.steps)
-            change = _change(graph, user_id, before, after, version)
+            change = _change(graph, user_id, known, after, version)
             if change is not None:
                 decision.changes.append(_change_record(change, at_ms))
-            decision.steps.extend(_step_records(graph.project_id, user_id, before, after, at_ms))
-            decision.published.append((graph.project_id, user_id, after))
+            if after != before:
+                decision.steps.extend(_step_records(graph.project_id, user_id, before, after, at_ms))
+                decision.published.append((graph.project_id, user_id, after))
 
 
-def _change(graph: PersonGraph, user_id: str, before: Steps, after: Steps, version: int) -> PersonChange | None:
-    """What a consumer is told: None where the user stands as before, and only the past is another."""
-    alone = PersonStep(graph.project_id, user_id, 0.0, user_id, Standing.ALONE, "")
-    old, new = (steps[max(steps)] if steps else alone for steps in (before, after))
-    if (old.canonical_user_id, old.standing) == (new.canonical_user_id, new.standing):
+def _change(graph: PersonGraph, user_id: str, known: Place, after: Steps, version: int) -> PersonChange | None:
+    """What a consumer is told: None where the user stands as is known, and only the past is another."""
+    new = _current(graph, user_id, after)
+    if known == _place(new):
         return None
     return PersonChange(
         project_id=graph.project_id,
         user_id=user_id,
-        old_user_id=old.canonical_user_id,
+        old_user_id=known[0],
         new_user_id=new.canonical_user_id,
-        old_person_id=str(person_id(graph.project_id, old.canonical_user_id, None)),
+        old_person_id=str(person_id(graph.project_id, known[0], None)),
         new_person_id=str(person_id(graph.project_id, new.canonical_user_id, None)),
         members=graph.members(user_id),
         standing=new.standing,
@@ -142,6 +149,18 @@ def _change(graph: PersonGraph, user_id: str, before: Steps, after: Steps, versi
         received_at=new.since,
         version=version,
     )
+
+
+def _current(graph: PersonGraph, user_id: str, steps: Steps) -> PersonStep:
+    if steps:
+        return steps[max(steps)]
+    return PersonStep(graph.project_id, user_id, 0.0, user_id, Standing.ALONE, "")
+
+
+def _place(known: PersonStep | PersonChange) -> Place:
+    if isinstance(known, PersonChange):
+        return known.new_user_id, known.standing
+    return known.canonical_user_id, known.standing
 
 
 def _change_record(change: PersonChange, at_ms: int) -> Record:

@@ -1,12 +1,13 @@
-"""Records of the compacted topic `control.projects`: projects, their settings, and keys.
+"""Records of the compacted topic `control.projects`: projects, their settings, keys, and who was forgotten.
 
-The record's key is `project/{id}` or `key/{hash}`; its value is one of the structs here, or nothing (a tombstone) when
-it was removed. Only a key's SHA-256 is kept: a key has 160 random bits, so the hash needs no salt.
+The record's key is `project/{id}`, `key/{hash}` or `forgotten/{project}/{person}`; its value is one of the structs
+here, or nothing (a tombstone) when it was removed. Only a key's SHA-256 is kept: a key has 160 random bits, so the hash
+needs no salt.
 """
 
 import hashlib
 import secrets
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias, assert_never
 
 import msgspec
 
@@ -45,8 +46,19 @@ class Key(msgspec.Struct, frozen=True, tag="key"):
     rate_limit_per_s: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
+class Forgotten(msgspec.Struct, frozen=True, tag="forgotten"):
+    """A person that was forgotten: what was received until then is theirs no more, nor anybody's. `person_id` is a
+    UUID's text, and all that is kept of them."""
+
+    project_id: str
+    person_id: str
+    forgotten_at_ms: int
+
+
+Entry: TypeAlias = Project | Key | Forgotten
+
 encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(Project | Key).decode
+decode = msgspec.json.Decoder(Entry).decode
 
 
 def new_key(kind: KeyKind) -> str:
@@ -61,5 +73,17 @@ def key_hint(key: str) -> str:
     return key[:7]
 
 
-def record_key(record: Project | Key) -> bytes:
-    return (f"project/{record.id}" if isinstance(record, Project) else f"key/{record.hash}").encode()
+def record_key(record: Entry) -> bytes:
+    match record:
+        case Project(id=project_id):
+            return f"project/{project_id}".encode()
+        case Key(hash=key_hash):
+            return f"key/{key_hash}".encode()
+        case Forgotten():
+            return f"forgotten/{forgotten_id(record)}".encode()
+        case _:
+            assert_never(record)
+
+
+def forgotten_id(record: Forgotten) -> str:
+    return f"{record.project_id}/{record.person_id}"

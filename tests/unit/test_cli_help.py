@@ -11,9 +11,15 @@ from cli.problems import telling
 
 INTERFACE = {
     "up", "ingress", "worker", "store", "topics", "migrate", "keys", "projects", "sql", "tail", "doctor",
+    "identity",
 }  # fmt: skip
-GROUPS = {"topics": {"create", "check"}, "keys": {"create", "list", "revoke"}, "projects": {"create", "list", "set"}}
-READS = {"topics check", "keys list", "projects list", "sql", "tail", "doctor"}
+GROUPS = {
+    "topics": {"create", "check"},
+    "keys": {"create", "list", "revoke"},
+    "projects": {"create", "list", "set"},
+    "identity": {"show"},
+}
+READS = {"topics check", "keys list", "projects list", "sql", "tail", "doctor", "identity show"}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

@@ -86,6 +86,18 @@ def test_a_restart_publishes_what_an_earlier_run_could_not() -> None:
         assert steps(decided(again, *facts)) == steps(whole)[published:]
 
 
+def test_a_change_that_was_told_before_a_crash_is_taken_back_where_it_no_longer_holds() -> None:
+    merged = decided(Merges(), merge("a", "b", 5))
+    again = Merges(told=as_published(merged.changes))
+    decision = decided(again, merge("a", "b", 5), merge("a", "b", 6, EdgeAction.PART))
+    assert {each.user_id: (each.old_user_id, each.new_user_id) for each in changes(decision)} == {
+        "a": ("a", "a"),
+        "b": ("a", "b"),
+    }
+    claimed = Merges(as_published(merged.steps), 2, as_published(merged.changes))
+    assert decided(claimed, merge("a", "b", 5)) == MergeDecision()
+
+
 def test_a_step_that_another_worker_published_of_less_is_put_right() -> None:
     """It had taken in the later merge and not yet the parting that was received before it."""
     early, late, parted = merge("a", "b", 5), merge("b", "c", 7), merge("b", "c", 6, EdgeAction.PART)

@@ -1,17 +1,31 @@
 """The example payloads of each topic are what the code reads and writes."""
 
 import json
+import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
 from pipeline.dedupe import SeenIds
+from pipeline.merges import Merges
 from pipeline.rules import Rules
 from pipeline.stitch import decide
 from tests.records import TestRecord
-from topics import control
+from topics import control, edges
 from topics.keys import partition_of, record_key
-from topics.names import IDENTITY_CHANGELOG, LINKS, PROJECTS, RAW, REJECTED, STITCHED, TOPICS
+from topics.names import (
+    CHANGES,
+    IDENTITY_CHANGELOG,
+    LINKS,
+    MERGES,
+    PERSONS,
+    PROJECTS,
+    RAW,
+    REJECTED,
+    STITCHED,
+    TOPICS,
+)
 from topics.records import Headers, Record
 
 
@@ -68,8 +82,36 @@ def test_the_raw_examples_lead_to_the_examples_of_every_other_topic() -> None:
     changelog: list[Record] = [(key, value, records[-1].timestamp, ()) for key, value in decision.owners.items()]
     assert shown(decision.stitched) == examples(STITCHED)
     assert shown(decision.links) == examples(LINKS)
+    assert {project_id: shown(edges) for project_id, edges in decision.edges.items()} == {"shop": examples(MERGES)}
     assert shown(decision.rejected) == examples(REJECTED)
     assert shown(changelog) == examples(IDENTITY_CHANGELOG)
+
+
+def test_the_edge_examples_have_the_keys_that_their_facts_give() -> None:
+    for example in examples(MERGES):
+        fact = edges.decode(compact(example["value"]))
+        assert edges.record_key(fact).decode() == example["key"]
+        assert json.loads(edges.encode(fact)) == example["value"]
+
+
+def test_the_edge_examples_lead_to_the_examples_of_persons_and_changes() -> None:
+    """Each taken alone, as on a quiet day."""
+    merges, steps, changes = Merges(), list[Record](), list[Record]()
+    for offset, example in enumerate(examples(MERGES)):
+        decision = merges.decide([_record(offset, example)], Rules([], max_event_bytes=32 * 1024))
+        merges.remember(decision)
+        steps += decision.steps
+        changes += decision.changes
+    assert shown(steps) == examples(PERSONS)
+    assert shown(changes) == examples(CHANGES)
+
+
+def test_the_payloads_that_the_identity_page_shows_are_examples() -> None:
+    page = (Path(__file__).parents[2] / "docs/identity.md").read_text()
+    shown_there = [json.loads(block) for block in re.findall(r"[^`]\n\n```json\n(.*?)```", page, re.DOTALL)]
+    assert len(shown_there) == 3
+    for payload, topic in zip(shown_there, (LINKS, MERGES, CHANGES), strict=True):
+        assert payload in [example["value"] for example in examples(topic)]
 
 
 def test_the_control_examples_are_records_of_projects_and_keys() -> None:
