@@ -124,8 +124,9 @@ def _add_agent(app: BatchApp, topic: str, name: str, handle: Callable[..., Any])
         async for event in stream.events():
             tp, last_offset = event.message.tp, event.message.offset
             watermark = cast(BatchConsumer, app.consumer).watermark(tp)
-            await handle(tp, event.message.value, lambda w=watermark, o=last_offset: w.done(o))
+            await handle(tp, event.message.value, lambda w=watermark, o=last_offset: w.done(o, name))
 
+    app.readers[topic].append(name)
     agent.__qualname__ = name  # what the log calls it
     app.agent(channel, name=name, concurrency=1)(agent)
 

@@ -6,18 +6,19 @@ only once its event is in `events.stitched`, which is the log that the dedupe st
 
 import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from broker.log import LogReader
 from broker.producer import DurableProducer
-from pipeline.dedupe import SeenIds, seen_id
+from pipeline.dedupe import SLACK_S, SeenIds, seen_id
 from pipeline.rules import Rules
 from pipeline.stitch import Decision, decide
 from topics.keys import partition_of
 from topics.names import IDENTITY_CHANGELOG, LINKS, MERGES, REJECTED, STITCHED
 from topics.records import RawRecord, Record
-from topics.stitched import decode_receipt
+from topics.stitched import Receipt, decode_receipt
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Stitcher:
         rules: Callable[[], Rules],
         window_s: float,
         partitions: int,
+        dedupe_folder: Path,
     ) -> None:
         self._producer = producer
         self._log = log
@@ -40,13 +42,20 @@ class Stitcher:
         self._rules = rules
         self._window_s = window_s
         self._partitions = partitions
+        self._dedupe_folder = dedupe_folder
         self._seen: dict[int, SeenIds] = {}
         self._behind: set[int] = set()
 
     def assigned(self, partitions: set[int]) -> None:
         """These partitions are ours now, and no others. Another worker may have written in between: catch up first."""
-        self._seen = {partition: seen for partition, seen in self._seen.items() if partition in partitions}
+        for partition in self._seen.keys() - partitions:
+            self._seen.pop(partition).checkpoint()
         self._behind = set(partitions)
+
+    async def close(self) -> None:
+        """Save the dedupe state, so that the next start need not read its last ids back from the log."""
+        for seen in self._seen.values():
+            seen.checkpoint()
 
     async def settle(self, partition: int, records: Sequence[RawRecord]) -> Decision:
         """Take one batch from raw records to durable outputs and remembered state.
@@ -86,8 +95,7 @@ class Stitcher:
             await self._publish(MERGES, partition_of(project_id.encode(), self._partitions), records)
 
     def _remember(self, partition: int, seen: SeenIds, decision: Decision, end: int | None) -> None:
-        for this_id, received_at in decision.claimed.items():
-            seen.remember(this_id, received_at)
+        seen.remember_new(list(decision.claimed), list(decision.claimed.values()))
         for key, value in decision.owners.items():
             if value is None:
                 self._owners.pop(key, None)
@@ -101,29 +109,47 @@ class Stitcher:
             self._behind.add(partition)  # somebody else has written in between
 
     async def _caught_up(self, partition: int, records: Sequence[RawRecord]) -> SeenIds:
-        seen = self._seen.setdefault(partition, SeenIds(self._window_s))
+        seen = self._seen.get(partition)
+        if seen is None:
+            seen = self._seen[partition] = SeenIds(self._window_s, self._dedupe_folder / str(partition))
         if partition not in self._behind:
             return seen
         self._behind.discard(partition)  # first: an assignment meanwhile puts it back
-        if seen.position is None:
-            window_began_ms = min(record.timestamp for record in records) - int(self._window_s * 1000)
-            seen.position = await self._log.offset_at(STITCHED, partition, window_began_ms)
+        if not await self._is_of_this_log(seen, partition):
+            seen.forget()
+        window_began_ms = min(record.timestamp for record in records) - int((self._window_s + SLACK_S) * 1000)
+        window_began = await self._log.offset_at(STITCHED, partition, window_began_ms)
+        seen.position = max(seen.position or 0, window_began)
         async for stored in self._log.read(STITCHED, partition, seen.position):
-            for record in stored:
-                _apply(record, seen)
+            receipts = [receipt for record in stored if (receipt := _receipt(record)) is not None]
+            ids = [seen_id(receipt.project_id, receipt.message_id) for receipt in receipts]
+            seen.remember_all(ids, [receipt.received_at for receipt in receipts])
             seen.position = stored[-1].offset + 1
         logger.info("partition %d: caught up with %s, %d ids remembered", partition, STITCHED, len(seen))
         return seen
+
+    async def _is_of_this_log(self, seen: SeenIds, partition: int) -> bool:
+        """Whether the last record before the state's position is there and remembered. It is not where the state on
+        disk is of another Kafka, or of a topic that was made anew, or older than what the topic still keeps."""
+        if not seen.position:
+            return True
+        async for stored in self._log.read(STITCHED, partition, seen.position - 1):
+            last, receipt = stored[0], _receipt(stored[0])
+            return (
+                receipt is not None
+                and last.offset == seen.position - 1
+                and seen.has(seen_id(receipt.project_id, receipt.message_id), receipt.received_at)
+            )
+        return False
 
 
 def _changelog(decision: Decision, timestamp_ms: int) -> list[Record]:
     return [(key, value, timestamp_ms, ()) for key, value in decision.owners.items()]
 
 
-def _apply(record: RawRecord, seen: SeenIds) -> None:
+def _receipt(record: RawRecord) -> Receipt | None:
     try:
-        receipt = decode_receipt(record.value or b"")
+        return decode_receipt(record.value or b"")
     except msgspec.DecodeError as error:
         logger.warning("%s %d@%d is not an event: %s", record.topic, record.partition, record.offset, error)
-    else:
-        seen.remember(seen_id(receipt.project_id, receipt.message_id), receipt.received_at)
+        return None

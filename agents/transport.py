@@ -7,6 +7,7 @@ of a partition stay together, and an offset is committed only up to where every 
 Topics that are read this way are declared with `acks=False`: Faust's own acknowledgements then stay out of it.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
@@ -58,7 +59,7 @@ class BatchConsumer(driver.Consumer):
     def _messages(self, tp: TP, records: list[ConsumerRecord]) -> Iterable[Any]:
         if self._is_changelog_tp(tp):
             return (self._to_message(tp, record) for record in records)
-        self.watermark(tp).delivered(records[-1].offset)
+        self.watermark(tp).delivered(records[-1].offset, self.app.readers[tp.topic])
         message = self._to_message(tp, records[-1])
         message.value = records
         return (message,)
@@ -87,6 +88,7 @@ class BatchApp(faust.App):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.readers: defaultdict[str, list[str]] = defaultdict(list)  # topic: the agents that each get its batches
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)

@@ -112,9 +112,10 @@ async def _opened(settings: Settings) -> tuple[_World, int]:
 def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: int, pulse: Pulse) -> None:
     owners = stored(identity_table(app, partitions))
     rules = _CurrentRules(world.follower, settings.max_event_bytes)
-    add_stitch_agent(
-        app, Stitcher(world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions), pulse
-    )
+    folder = settings.data / "dedupe" / (settings.worker_id or "worker")
+    stitcher = Stitcher(world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions, folder)
+    add_stitch_agent(app, stitcher, pulse)
+    app.close_at_the_end(stitcher.close)
     add_merge_agent(app, Merger(world.producer, world.merges_log, rules), pulse)
 
 

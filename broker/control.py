@@ -1,4 +1,4 @@
-"""Writes and reads `control.projects`, the compacted topic of projects, keys and their settings."""
+"""Writes and reads `control.projects`, the compacted topic of projects, keys, their settings and the forgotten."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from broker.producer import DurableProducer
 from pipeline.directory import Directory
 from pipeline.settings import Settings
 from topics import control
-from topics.control import Key, Project
+from topics.control import Entry
 from topics.names import PROJECTS
 from topics.records import Record
 
@@ -31,14 +31,13 @@ _MAX_STANDSTILL_S = 10.0
 log = logging.getLogger(__name__)
 
 
-async def write_control(settings: Settings, records: Sequence[Project | Key]) -> None:
-    """Write projects and keys; returns once they are durable. Raises BrokerUnavailable or BrokerRefused; a retry is
-    safe."""
+async def write_control(settings: Settings, records: Sequence[Entry]) -> None:
+    """Write entries; returns once they are durable. Raises BrokerUnavailable or BrokerRefused; a retry is safe."""
     now_ms = time.time_ns() // 1_000_000
     await _write(settings, [(control.record_key(record), control.encode(record), now_ms, ()) for record in records])
 
 
-async def remove_control(settings: Settings, record: Project | Key) -> None:
+async def remove_control(settings: Settings, record: Entry) -> None:
     """Remove a project or revoke a key. Raises and retries as `write_control`."""
     await _write(settings, [(control.record_key(record), None, time.time_ns() // 1_000_000, ())])
 

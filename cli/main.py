@@ -23,6 +23,7 @@ COMMANDS = {
     "sql": ("cli.sql:sql", "Ask the store."),
     "tail": ("cli.tail:tail", "Show events as they are stitched."),
     "identity": ("cli.identity:identity", "Who is who, and why."),
+    "forget": ("cli.forget:forget", "Remove a person."),
     "doctor": ("cli.doctor:doctor", "Say what is wrong, and how to mend it."),
 }
 INTERRUPTED = 130

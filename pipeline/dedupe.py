@@ -1,53 +1,175 @@
 """Which messages were stored already: (project, messageId), exact, within a window of received time.
 
-One `SeenIds` holds one partition. Nothing is remembered by asking: `remember` is called once an event's output is
+One `SeenIds` holds one partition. Nothing is remembered by asking: an id is noted once its event's output is
 durable. `position` says up to where `events.stitched` has been taken in, so that a partition that comes back is brought
 up to the log before it decides anything.
+
+The newest ids are in a dict, which takes an id in or finds it in 0.1 µs but costs 190 bytes an id. When it has 16,384
+of them it becomes a sorted slice, at 27 bytes an id, of which 24 may lie on disk; slices are joined as they grow in
+number, and go as a whole once all of their ids are past the window.
+
+With a folder, each new slice is also a checkpoint. A new `SeenIds` begins with what was saved there, at its `position`,
+and lacks at most what the dict held. State that is damaged is told in the log and left aside: then `position` is None
+and everything is to be read back from `events.stitched`, as without a folder.
 """
 
 import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
 
-_EVICT_AT_MOST = 4
+import numpy as np
+
+from pipeline.dedupe_folder import DamagedState, IdFolder
+from pipeline.dedupe_slice import I64, Batch, IdSlice, Receipts
+
+logger = logging.getLogger(__name__)
+
+# Ids are kept for this much longer than the window: receipts are of several clocks, and after a crash the events of the
+# last batches are decided again.
+SLACK_S = 3600
+
+_SEAL_AT = 16_384
+_JOIN_AT_ONCE = 8
+_LARGEST_SLICE = 1 << 20  # to join one takes about 0.1 s
+_LARGEST_SHARE = 8  # as a slice goes whole, ids stay up to this part of a window longer than they must
+_FARTHEST_S = 1 << 43  # what lies beyond is no instant, and in milliseconds could not be subtracted in 64 bits
 
 
 class SeenIds:
-    """The remembered ids of one partition, oldest first, as 128-bit hashes (about 190 bytes each in memory)."""
+    """The remembered ids of one partition: at most 16,384 at 190 bytes, all others at 27."""
 
-    __slots__ = ("_received_at", "position", "window_s")
+    __slots__ = ("_folder", "_recent_ms", "_seal_at", "_slices", "_window_ms", "position", "window_s")
 
-    def __init__(self, window_s: float) -> None:
+    def __init__(self, window_s: float, folder: Path | None = None, *, seal_at: int = _SEAL_AT) -> None:
         self.window_s = window_s
         self.position: int | None = None
-        self._received_at: dict[bytes, float] = {}
+        self._window_ms = round(window_s * 1000)
+        self._seal_at = seal_at
+        self._recent_ms: dict[bytes, int] = {}
+        self._slices: list[IdSlice] = []
+        self._folder = IdFolder(folder, self._window_ms) if folder else None
+        self._load()
 
     def __len__(self) -> int:
-        return len(self._received_at)
+        return len(self._recent_ms) + sum(map(len, self._slices))
+
+    def known(self, ids: Sequence[bytes], received_at: Sequence[float]) -> list[bool]:
+        """Of each id, whether it was received less than a window before its `received_at` (Unix seconds), or after."""
+        received_at_ms, window_ms, recent_ms = _milliseconds(received_at), self._window_ms, self._recent_ms
+        known = [
+            (first_ms := recent_ms.get(seen_id)) is not None and at_ms - first_ms < window_ms
+            for seen_id, at_ms in zip(ids, received_at_ms.tolist(), strict=True)
+        ]
+        if not ids or not self._slices:
+            return known
+        batch = Batch.of(Receipts.of(ids, received_at_ms), window_ms)
+        for piece in self._slices:
+            for row in piece.repeated(batch):
+                known[row] = True
+        return known
 
     def has(self, seen_id: bytes, received_at: float) -> bool:
-        """Whether it was received less than a window before `received_at`, or after it."""
-        return self.repeats(self._received_at.get(seen_id), received_at)
+        """The same of one id. A batch costs little more."""
+        return self.known([seen_id], [received_at])[0]
 
     def repeats(self, first_received_at: float | None, received_at: float) -> bool:
-        return first_received_at is not None and received_at - first_received_at < self.window_s
+        return (
+            first_received_at is not None
+            and round(received_at * 1000) - round(first_received_at * 1000) < self._window_ms
+        )
+
+    def remember_all(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
+        """Note events of the log, in its order. To note one again changes nothing."""
+        known = self.known(ids, received_at)
+        new = [row for row, is_known in enumerate(known) if not is_known]
+        self.remember_new([ids[row] for row in new], [received_at[row] for row in new])
+
+    def remember_new(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
+        """Note events whose output is durable, and of which `known`, asked since the last were noted, said: new."""
+        recent_ms, window_ms = self._recent_ms, self._window_ms
+        for seen_id, at_ms in zip(ids, _milliseconds(received_at).tolist(), strict=True):
+            first_ms = recent_ms.setdefault(seen_id, at_ms)
+            if at_ms - first_ms >= window_ms:
+                recent_ms[seen_id] = at_ms
+        if len(recent_ms) >= self._seal_at:
+            self.checkpoint()
 
     def remember(self, seen_id: bytes, received_at: float) -> None:
-        """Note an event whose output is durable, and forget a few whose window ended before `received_at`."""
-        if not self.has(seen_id, received_at):
-            self._received_at.pop(seen_id, None)
-            self._received_at[seen_id] = received_at
-        self._evict(received_at - self.window_s)
+        """Note one event. A batch costs little more."""
+        self.remember_all([seen_id], [received_at])
 
-    def _evict(self, ended: float) -> None:
-        expired: list[bytes] = []
-        for seen_id, received_at in self._received_at.items():
-            if received_at > ended or len(expired) == _EVICT_AT_MOST:
-                break
-            expired.append(seen_id)
-        for seen_id in expired:
-            del self._received_at[seen_id]
+    def checkpoint(self) -> None:
+        """Save everything, where there is a folder. A disk that fails is told in the log, and memory serves on."""
+        if self._recent_ms:
+            self._seal()
+        if self._folder is None or self.position is None:
+            return
+        try:
+            self._slices = self._folder.save(self._slices, self.position)
+        except OSError as error:
+            logger.warning(
+                "dedupe state in %s: not saved, a restart reads more of the log: %s", self._folder.path, error
+            )
+
+    def forget(self) -> None:
+        """Begin with nothing, as this is not the state of the log at hand. The next checkpoint replaces the folder."""
+        self.position = None
+        self._recent_ms = {}
+        self._slices = []
+
+    def _load(self) -> None:
+        if self._folder is None:
+            return
+        try:
+            saved = self._folder.load()
+        except DamagedState as problem:
+            logger.warning("dedupe state in %s: %s; it is read back from the log", self._folder.path, problem)
+        else:
+            if saved is not None:
+                self._slices, self.position = saved.slices, saved.position
+
+    def _seal(self) -> None:
+        received_at_ms = np.array(list(self._recent_ms.values()), np.int64)
+        sealed = IdSlice.of(Receipts.of(list(self._recent_ms), received_at_ms))
+        # By the median, so that a few receipts from a clock that is wrong cannot end the others' window.
+        ended_ms = int(np.median(received_at_ms)) - self._window_ms - SLACK_S * 1000
+        self._slices = [piece for piece in self._slices if piece.newest_ms > ended_ms]
+        self._slices.append(sealed)
+        self._recent_ms = {}
+        self._join()
+
+    def _join(self) -> None:
+        """Make one slice of neighbours, as often as there are some to join, the newest first."""
+        at = len(self._slices) - 1
+        while at >= 0:
+            joined = self._slices[at : at + self._joinable(at)]
+            if joined:
+                self._slices[at : at + len(joined)] = [IdSlice.of(*(piece.receipts for piece in joined))]
+                at = len(self._slices) - 1
+            else:
+                at -= 1
+
+    def _joinable(self, at: int) -> int:
+        """How many slices from `at` on are to become one: eight, or where that would be too large, as many as are not.
+
+        None where one of them is most of it: an id is moved only into something half as large again at least.
+        """
+        sizes = [len(piece) for piece in self._slices[at : at + _JOIN_AT_ONCE]]
+        largest = min(_LARGEST_SLICE, max(2 * _JOIN_AT_ONCE * self._seal_at, len(self) // _LARGEST_SHARE))
+        count = len(sizes)
+        while sum(sizes[:count]) > largest:
+            count -= 1
+        if count != _JOIN_AT_ONCE and not 2 <= count < len(sizes):
+            return 0
+        return count if 3 * max(sizes[:count]) <= 2 * sum(sizes[:count]) else 0
 
 
 def seen_id(project_id: str, message_id: str) -> bytes:
     """128 bits that stand for (project, messageId): two of 10¹² ids collide with probability 10⁻¹⁵."""
     text = f"{project_id}\0{message_id}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def _milliseconds(received_at: Sequence[float]) -> I64:
+    return np.rint(np.clip(np.array(received_at, np.float64), -_FARTHEST_S, _FARTHEST_S) * 1000).astype(np.int64)

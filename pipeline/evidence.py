@@ -91,16 +91,15 @@ def _of_alias(event: StitchedEvent, ids: Ids, project: ProjectRules) -> Evidence
     """The previous id may be an anonymous id or a user: an alias says both of it, but for the message's own anonymous
     id, by which a device that several people use would make one person of them."""
     user_id, previous_id = event.user_id, str(ids.previous_id)
-    refused = _blocked(event, (previous_id,), project)
+    is_alias = event.event_name == ALIAS
+    is_own = is_alias and previous_id == event.anonymous_id
+    own = _own_link(event, project) if is_alias and not is_own else None
+    said = Evidence((own,) if own else (), (), _blocked(event, (previous_id,), project))
     if user_id is None or is_blocked(previous_id, project.blocked_ids):
-        return Evidence(refused=refused)
-    links: tuple[LinkFact, ...] = ()
-    if event.event_name == ALIAS:
-        own = _own_link(event, project) if event.anonymous_id != previous_id else None
-        alias = _link(event, previous_id, user_id, LinkKind.EXACT)
-        links = (alias,) if own is None else (own, alias)
-    said = Evidence(links, (), refused)
-    if previous_id in (user_id, event.anonymous_id):
+        return said
+    if is_alias:
+        said = replace(said, links=(*said.links, _link(event, previous_id, user_id, LinkKind.EXACT)))
+    if is_own or previous_id == user_id:
         return said
     return _with_edge(event, EdgeKind.ALIAS, (previous_id, user_id), said)
 

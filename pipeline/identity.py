@@ -54,9 +54,9 @@ def with_fact(state: Ownership, fact: LinkFact, max_users: int) -> Ownership:
 
 
 def without_users(state: Ownership, forgotten: Collection[str]) -> Ownership:
-    """The state without what it holds of these users."""
+    """The state without what it holds of these users; NOBODY where no other user is left."""
     points = tuple(point for point in state.points if point.user_id not in forgotten)
-    if not points:
+    if not _users(points):
         return NOBODY
     return Ownership(points, tuple(user_id for user_id in state.users if user_id not in forgotten))
 

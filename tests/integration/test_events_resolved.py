@@ -2,81 +2,36 @@
 from the set of messages."""
 
 import random
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from uuid import uuid4
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.person import person_id
 from store.client import Store
-from store.tables import EVENTS, LINKS
 from tests.fixtures.clickhouse import MODERN, NO_MODERN
-from tests.rows import event_row, link_row, migrated
-
-MOST_USERS = 10
-
-
-@dataclass(frozen=True, order=True)
-class Message:
-    """One message; `id` is its messageId, `at` its timestamp in seconds."""
-
-    at: int
-    id: str
-    name: str = "Viewed"
-    anonymous: str | None = None
-    user: str | None = None
-    project: str = "p"
-    received_at: int = 100
-
-
-def identify(at: int, anonymous: str, user: str, id: str = "") -> Message:
-    return Message(at, id or f"{at:02}i{anonymous}{user}", "$identify", anonymous, user)
-
-
-def event(at: int, anonymous: str | None = "A", user: str | None = None, id: str = "") -> Message:
-    return Message(at, id or f"{at:02}e", "Viewed", anonymous, user)
-
-
-def reset(at: int, anonymous: str = "A") -> Message:
-    return Message(at, f"{at:02}x", "$reset", anonymous)
-
-
-# The model: as plain as it can be, and nothing of the real code
-
-
-def model(messages: Sequence[Message]) -> dict[str, str | None]:
-    """messageId: the user of each event of one project, None for an anonymous one."""
-    facts = first_receipts(
-        [m for m in messages if m.anonymous is not None and (m.user is not None or m.name == "$reset")]
-    )
-    return {message.id: user_of(message, facts) for message in first_receipts(messages)}
-
-
-def user_of(message: Message, facts: Sequence[Message]) -> str | None:
-    if message.user is not None or message.anonymous is None:
-        return message.user
-    points = sorted(fact for fact in facts if fact.anonymous == message.anonymous)
-    if len({m.user for m in points if m.user is not None}) > MOST_USERS:
-        return None
-    before = [m for m in points if (m.at, m.id) <= (message.at, message.id)]
-    after = [m for m in points if (m.at, m.id) > (message.at, message.id)]
-    if before and before[-1].user is not None:
-        return before[-1].user
-    return after[0].user if after else None
-
-
-def first_receipts(messages: Sequence[Message]) -> list[Message]:
-    found = defaultdict(list)
-    for message in messages:
-        found[message.id].append(message)
-    return [min(same, key=lambda message: message.received_at) for same in found.values()]
-
-
-# The store's answer
+from tests.resolving import (
+    PROJECTS,
+    Message,
+    Step,
+    Told,
+    any_kiosk,
+    any_message,
+    any_step,
+    asked,
+    distinct_receipts,
+    distinct_steps,
+    event,
+    first,
+    identify,
+    model,
+    reset,
+    resolved,
+    tell,
+    to_each_project,
+)
+from tests.rows import migrated
 
 
 @pytest.fixture(
@@ -87,59 +42,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         MODERN if request.param == "modern" else f"{request.getfixturevalue('store_url')}/resolved"
     ) as opened:
         yield opened
-
-
-def resolved(store: Store, messages: Sequence[Message]) -> dict[str, dict[str, str | None]]:
-    """Project: messageId: user, after these messages arrived in this order, in two inserts. Checks the person too."""
-    run = str(uuid4())
-    half = len(messages) // 2
-    for part in (messages[:half], messages[half:]):
-        put(store, EVENTS, [event_of(message, run) for message in part])
-        put(store, LINKS, [link for message in part for link in links_of(message, run)])
-    sql = """
-        SELECT project_id, message_id, user_id, anonymous_id, resolved_user_id, person_id
-        FROM events_resolved_v WHERE startsWith(project_id, {run:String})
-    """
-    answer: dict[str, dict[str, str | None]] = {message.project: {} for message in messages}
-    for row in store.query(sql, {"run": run}):
-        project, message, user = row["project_id"], row["message_id"], row["resolved_user_id"]
-        assert row["person_id"] == person_id(project, user, row["anonymous_id"], message)
-        assert message not in answer[project.removeprefix(run)], "a message is there twice"
-        answer[project.removeprefix(run)][message] = user
-    return answer
-
-
-def put(store: Store, table: str, rows: Sequence[bytes]) -> None:
-    if rows:
-        store.insert(table, rows, str(uuid4()))
-
-
-def event_of(message: Message, run: str) -> bytes:
-    return event_row(
-        project_id=run + message.project,
-        message_id=message.id,
-        type="identify" if message.name == "$identify" else "track",
-        event_name=message.name,
-        anonymous_id=message.anonymous,
-        user_id=message.user,
-        timestamp=message.at,
-        received_at=message.received_at,
-    )
-
-
-def links_of(message: Message, run: str) -> Iterator[bytes]:
-    """What the worker derives from one message, repeats and all."""
-    kind = {"$identify": "exact", "$reset": "reset"}.get(message.name, "implicit")
-    if message.anonymous is not None and (message.user is not None or kind == "reset"):
-        yield link_row(
-            project_id=run + message.project,
-            message_id=message.id,
-            anonymous_id=message.anonymous,
-            user_id=message.user,
-            kind=kind,
-            timestamp=message.at,
-            received_at=message.received_at,
-        )
 
 
 CASES: dict[str, tuple[list[Message], dict[str, str | None]]] = {
@@ -195,6 +97,18 @@ CASES: dict[str, tuple[list[Message], dict[str, str | None]]] = {
         {"01e": None, "03e": None, "05e": "U"},
     ),
     "a reset alone": ([event(1), reset(2), event(3)], {"01e": None, "03e": None}),
+    "25 a repeat makes no fact where the message made none": (
+        [event(1, "A", id="m"), replace(identify(2, "B", "U", id="m"), received_at=101), event(3, "B")],
+        {"m": None, "03e": None},
+    ),
+    "30 mixpanel's identify counts as the earliest": (
+        [event(1), first(2, "A", "U1"), first(3, "A", "U2"), event(4)],
+        {"01e": "U1", "04e": "U1", "03fAU2": "U2"},
+    ),
+    "30 and not at all after another": (
+        [identify(2, "A", "U1"), first(3, "A", "U2"), event(4), reset(5), first(6, "A", "U2"), event(7)],
+        {"04e": "U1", "07e": None},
+    ),
     "neither id": ([event(1, None)], {"01e": None}),
     "before 1970": ([event(0), identify(1, "A", "U"), reset(2), identify(3, "A", "V")], {"00e": "U"}),
 }
@@ -206,52 +120,39 @@ def test_worked_case_in_any_order_of_arrival(
     store: Store, messages: list[Message], expected: dict[str, str | None], seed: int
 ) -> None:
     arrived = random.Random(seed).sample(messages, len(messages)) if seed else messages
-    answer = resolved(store, arrived)["p"]
+    answer = resolved(store, Told(arrived))["p"]
     assert {name: answer[name] for name in expected} == expected
-    assert answer == model(messages)
+    assert answer == model(Told(messages))["p"]
 
 
 def test_projects_never_touch(store: Store) -> None:
     """Case 26."""
     there = replace(identify(2, "A", "U"), project="other")
-    assert resolved(store, [event(1), there]) == {"p": {"01e": None}, "other": {there.id: "U"}}
+    assert resolved(store, Told([event(1), there])) == {"p": {"01e": None}, "other": {there.id: "U"}}
 
 
-messages = st.builds(
-    Message,
-    at=st.integers(0, 4),
-    id=st.sampled_from("abcdefghijklmé😀"),
-    name=st.sampled_from(["Viewed", "Viewed", "$identify", "$reset"]),
-    anonymous=st.sampled_from(["A", "A", "B", None]),
-    user=st.sampled_from([None, None, "U1", "U2", "U3"]),
-    project=st.sampled_from(["p", "q"]),
-    received_at=st.integers(100, 130),
-).filter(lambda message: message.name != "$reset" or message.user is None)
-kiosk = st.builds(
-    lambda users, at: [identify(at, "A", f"V{number}") for number in range(users)],
-    st.integers(8, 12),
-    st.integers(0, 6),
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    arrived=st.lists(any_message, min_size=1, max_size=20),
+    shared=st.one_of(st.just([]), st.just([]), any_kiosk),
+    arrived_steps=st.lists(any_step, max_size=3),
+    as_of=st.integers(99, 130),
+    again=st.randoms(),
 )
-
-
-def distinct_receipts(arrived: list[Message]) -> list[Message]:
-    """Two receipts of one messageId in the same millisecond are another test's matter."""
-    first: dict[tuple[str, str, int], Message] = {}
-    for message in arrived:
-        first.setdefault((message.project, message.id, message.received_at), message)
-    return list(first.values())
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(arrived=st.lists(messages, min_size=1, max_size=30), shared=st.one_of(st.just([]), kiosk), again=st.randoms())
 def test_view_equals_the_model_for_any_messages_in_any_order(
-    store: Store, arrived: list[Message], shared: list[Message], again: random.Random
+    store: Store,
+    arrived: list[Message],
+    shared: list[Message],
+    arrived_steps: list[Step],
+    as_of: int,
+    again: random.Random,
 ) -> None:
-    distinct = distinct_receipts(arrived + shared)
+    distinct = to_each_project(distinct_receipts(arrived + shared))
+    arrived_steps = [replace(each, project=name) for each in distinct_steps(arrived_steps) for name in PROJECTS]
     delivered = distinct + again.sample(distinct, len(distinct) // 3)
     again.shuffle(delivered)
-    expected = {
-        project: model([message for message in distinct if message.project == project])
-        for project in {message.project for message in distinct}
-    }
-    assert resolved(store, delivered) == expected
+    told = Told(delivered, arrived_steps, PROJECTS)
+    expected = replace(told, messages=distinct)
+    run = tell(store, told)
+    assert asked(store, told, run) == model(expected)
+    assert asked(store, told, run, as_of) == model(expected, as_of)

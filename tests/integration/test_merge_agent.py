@@ -63,6 +63,26 @@ def test_steps_that_somebody_else_wrote_are_put_right_at_the_next_fact(system: S
     ]
 
 
+STUCK_SINK = """
+import asyncio, agents.sink
+take = agents.sink.Sink.take
+async def stuck(self, records, acknowledge):
+    await asyncio.Event().wait() if self.table == 'identity_edges_stored' else await take(self, records, acknowledge)
+agents.sink.Sink.take = stuck
+"""
+
+
+def test_facts_that_are_merged_and_not_yet_stored_are_stored_after_a_kill(system: System) -> None:
+    """Two agents read one topic: its offset is committed when both are done."""
+    with system.worker(STUCK_SINK) as worker:
+        for n in range(1, 4):
+            system.publish(alias("merge-two", f"u{n}", f"u{n + 1}", n))
+            eventually(lambda n=n: len(canonical(system, "merge-two")) == n + 1, "the users to be one")  # type: ignore[misc]
+        worker.kill()
+    with system.worker():
+        eventually(lambda: system.count("identity_edges WHERE project_id = 'merge-two'") == 3, "every edge")
+
+
 def test_garbage_among_the_facts_stops_nothing(system: System) -> None:
     with system.worker():
         for topic in ("identity.merges", "identity.links"):

@@ -11,7 +11,7 @@ from cli.problems import telling
 
 INTERFACE = {
     "up", "ingress", "worker", "store", "topics", "migrate", "keys", "projects", "sql", "tail", "doctor",
-    "identity",
+    "identity", "forget",
 }  # fmt: skip
 GROUPS = {
     "topics": {"create", "check"},

@@ -67,8 +67,17 @@ def test_an_alias_of_a_user_to_itself_ties_nobody() -> None:
 
 @pytest.mark.parametrize(("previous_id", "user_id"), [("null", "U"), ("P", "undefined"), ("Tester ", "U")])
 def test_an_alias_with_a_blocked_id_says_nothing_and_is_refused_once(previous_id: str, user_id: str) -> None:
-    given = alias(previous_id, user_id, anonymousId="A")
+    given = alias(previous_id, user_id)
     assert (links(given), edges(given), reasons(given)) == ([], [], [Reason.BLOCKED_ID])
+
+
+def test_a_blocked_previous_id_leaves_what_the_other_two_say_of_each_other() -> None:
+    assert links(alias("null", "U", anonymousId="A")) == [("A", "U", LinkKind.IMPLICIT)]
+
+
+def test_an_alias_is_taken_back_also_by_a_message_of_that_anonymous_id() -> None:
+    given = track("$unalias", userId="U", anonymousId="P", properties={"previousId": "P"})
+    assert (links(given), edges(given)) == ([], [("alias", "part", "P", "U")])
 
 
 def test_a_blocked_anonymous_id_beside_an_alias_takes_nothing_from_it() -> None:

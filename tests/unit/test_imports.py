@@ -19,7 +19,8 @@ BELOW = {
     "agents": {"store", "broker", "pipeline", "topics"},
     "ingress": {"store", "broker", "pipeline", "topics"},
     "embedded": {"store", "broker", "pipeline", "topics"},
-    "cli": {"agents", "ingress", "embedded", "store", "broker", "pipeline", "topics"},
+    "replay": {"store", "broker", "pipeline", "topics"},
+    "cli": {"agents", "ingress", "embedded", "replay", "store", "broker", "pipeline", "topics"},
 }
 ONLY_IN = {"faust": {"agents"}, "mode": {"agents"}, "chdb": {"embedded"}}
 CLIENTS = {

@@ -1,0 +1,142 @@
+"""What a remembered id takes in memory, and what dedupe costs an event, where few ids are remembered and where many.
+
+    .venv/bin/python -m bench.dedupe
+
+Each row is a process of its own. Ids come in batches, 5 % of them for the second time, at the pace at which a window
+of 24 hours holds so many. What is measured comes after more than a window: ids are forgotten as fast as they come. At
+the end it is checked that the ids of the last hour are known, and that as many others are not.
+"""
+
+import argparse
+import hashlib
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pipeline.dedupe import SeenIds, seen_id
+
+WINDOW_S = 86_400
+START_S = 1_790_000_000.0
+BATCH = 2_000
+REPEATS = 0.05
+FEW, MANY = 100_000, 10_000_000
+
+Batches = Iterator[tuple[list[str], list[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`ids` were received within the last window, of `held`. `mapped_bytes` are those of `memory_bytes` that are pages
+    of files, which the system takes back when it needs memory."""
+
+    ids: int
+    held: int
+    memory_bytes: int
+    mapped_bytes: int
+    disk_bytes: int
+    hash_us: float
+    dedupe_us: float
+    right: bool
+
+    @property
+    def event_us(self) -> float:
+        return self.hash_us + self.dedupe_us
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.ids:,} | {self.held:,} | {self.memory_bytes / self.ids:.1f} | {self.mapped_bytes / self.ids:.1f} "
+            f"| {self.disk_bytes / self.ids:.1f} | {self.dedupe_us:.2f} | {self.event_us:.2f} "
+            f"| {'right' if self.right else 'WRONG'} |"
+        )
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--many", type=int, default=MANY)
+    print(
+        "| ids in the window | held | memory, bytes an id | of it mapped files | disk, bytes an id "
+        "| µs an event | with hashing its id | answers |\n|---|---|---|---|---|---|---|---|"
+    )
+    few, many = (_in_a_process(ids) for ids in (FEW, arguments.parse_args().many))
+    print("\n| µs an event, many ids / few | ratio | good | reach |\n|---|---|---|---|")
+    print(f"| dedupe alone | {many.dedupe_us / few.dedupe_us:.2f} | 1.5 | 1.1 |")
+    print(f"| with hashing its id | {many.event_us / few.event_us:.2f} | 1.5 | 1.1 |")
+    return 0 if few.right and many.right else 1
+
+
+def _in_a_process(ids: int) -> Cost:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        cost = pool.apply(_measured, (ids,))
+    print(cost, flush=True)
+    return cost
+
+
+def _measured(ids: int) -> Cost:
+    filling, counted = ids + ids // 2, max(ids // 4, 500_000)
+    with tempfile.TemporaryDirectory() as folder:
+        _run(SeenIds(WINDOW_S), _batches(ids, 0, 5 * BATCH))  # what is made once is no part of it
+        before = psutil.Process().memory_info()
+        seen = SeenIds(WINDOW_S, Path(folder))
+        seen.position = 0
+        _run(seen, _batches(ids, 0, filling))
+        hash_s, dedupe_s = _run(seen, _batches(ids, filling, counted))
+        after = psutil.Process().memory_info()
+        return Cost(
+            ids=ids,
+            held=len(seen),
+            memory_bytes=after.rss - before.rss,
+            mapped_bytes=after.shared - before.shared,
+            disk_bytes=sum(file.stat().st_size for file in Path(folder).iterdir()),
+            hash_us=hash_s * 1e6 / counted,
+            dedupe_us=dedupe_s * 1e6 / counted,
+            right=_is_right(seen, _batches(ids, filling, counted)),
+        )
+
+
+def _batches(ids: int, start: int, count: int) -> Batches:
+    """The message ids of the events from `start` on, and when they were received."""
+    pick = random.Random(start)
+    pace_s = WINDOW_S * (1 - REPEATS) / ids
+    for first in range(start, start + count, BATCH):
+        events = range(first, min(first + BATCH, start + count))
+        sent = [n if pick.random() >= REPEATS else pick.randrange(max(0, n - ids), n + 1) for n in events]
+        yield [_message_id(n) for n in sent], [START_S + round(n * pace_s, 3) for n in events]
+
+
+def _run(seen: SeenIds, batches: Batches) -> tuple[float, float]:
+    """Take events in as the stitch agent does. The CPU-seconds of hashing their ids, and of dedupe."""
+    hash_s = dedupe_s = 0.0
+    for message_ids, received_at in batches:
+        begin = time.process_time()
+        ids = [seen_id("bench", message_id) for message_id in message_ids]
+        hashed = time.process_time()
+        known = seen.known(ids, received_at)
+        claimed = {ids[row]: received_at[row] for row, is_known in enumerate(known) if not is_known}
+        seen.remember_new(list(claimed), list(claimed.values()))
+        hash_s, dedupe_s = hash_s + hashed - begin, dedupe_s + time.process_time() - hashed
+    return hash_s, dedupe_s
+
+
+def _is_right(seen: SeenIds, batches: Batches) -> bool:
+    taken = list(batches)
+    last_hour = [batch for batch in taken if batch[1][0] > taken[-1][1][-1] - 3600]
+    return all(
+        all(seen.known([seen_id("bench", message_id) for message_id in message_ids], received_at))
+        and not any(seen.known([seen_id("other", message_id) for message_id in message_ids], received_at))
+        for message_ids, received_at in last_hour
+    )
+
+
+def _message_id(n: int) -> str:
+    return f"ajs-{n:08x}-{hashlib.md5(b'%d' % n).hexdigest()[:16]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
