@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from broker.log import LogReader
 from broker.producer import DurableProducer
 from pipeline.dedupe import SLACK_S, SeenIds, seen_id
@@ -17,7 +15,7 @@ from pipeline.rules import Rules
 from pipeline.stitch import Decision, decide
 from topics.keys import partition_of
 from topics.names import IDENTITY_CHANGELOG, LINKS, MERGES, REJECTED, STITCHED
-from topics.records import RawRecord, Record
+from topics.records import UNREADABLE, RawRecord, Record
 from topics.stitched import Receipt, decode_receipt
 
 logger = logging.getLogger(__name__)
@@ -150,6 +148,6 @@ def _changelog(decision: Decision, timestamp_ms: int) -> list[Record]:
 def _receipt(record: RawRecord) -> Receipt | None:
     try:
         return decode_receipt(record.value or b"")
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         logger.warning("%s %d@%d is not an event: %s", record.topic, record.partition, record.offset, error)
         return None

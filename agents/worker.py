@@ -75,6 +75,7 @@ def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = Tr
     Raises BrokerError or StoreError where the world is not there at the start.
     """
     gc.set_threshold(*_GC_THRESHOLDS)
+    settings.data.mkdir(parents=True, exist_ok=True)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     world, partitions = loop.run_until_complete(_opened(settings))

@@ -111,7 +111,9 @@ class ClickHouseHTTP:
 
     async def _insert(self, request: Request, head: InsertHead, begun: bytes, body: Body) -> Reply:
         rows = begun + await body.read(_PIECE_BYTES)
-        insert = await _in(self._writers, self._engine.insert, request.context, head.statement, head.format)
+        insert = await _in(
+            self._writers, self._engine.insert, request.context, head.statement, head.settings, head.format
+        )
         try:
             while rows:
                 await _in(self._writers, insert.append, rows)

@@ -31,9 +31,11 @@ class _Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InsertHead:
-    """An insert that brings its rows along: the statement without them, their format, and where they begin."""
+    """An insert that brings its rows along: the statement up to its SETTINGS and these, the rows' format, and where
+    they begin."""
 
     statement: bytes
+    settings: bytes
     format: str
     data_at: int
 
@@ -55,12 +57,15 @@ def insert_head(text: bytes) -> InsertHead | None:
     tokens = _tokens(text)
     if next(tokens, _NOTHING).word != b"INSERT":
         return None
-    marker, name_seen = None, False
+    marker, name_seen, settings_at = None, False, None
     for token in tokens:
         if marker and token.word:
-            return InsertHead(text[: marker.start], text[token.start : token.end].decode(), _data_at(text, token.end))
+            format, data_at = text[token.start : token.end].decode(), _data_at(text, token.end)
+            return InsertHead(*_cut(text[: marker.start], settings_at), format, data_at)
         if name_seen and token.word == b"VALUES":
-            return InsertHead(text[: token.start], "Values", token.end)
+            return InsertHead(*_cut(text[: token.start], settings_at), "Values", token.end)
+        if name_seen and settings_at is None and token.word == b"SETTINGS":
+            settings_at = token.start
         if name_seen and token.word in (b"SELECT", b"WITH"):
             return None
         marker = token if name_seen and token.word == b"FORMAT" else None
@@ -103,6 +108,10 @@ def _tokens(text: bytes) -> Iterator[_Token]:
         word = symbol.upper() if found["word"] and depth <= 0 else b""
         yield _Token(word, found.start(), found.end(), depth)
         depth += symbol in (b"(", b"[", b"{")
+
+
+def _cut(text: bytes, at: int | None) -> tuple[bytes, bytes]:
+    return (text, b"") if at is None else (text[:at], text[at:])
 
 
 def _ends_after(tokens: list[_Token], index: int) -> bool:

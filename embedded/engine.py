@@ -8,6 +8,7 @@ interpreter lock while the engine works; call them from threads. One process ope
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ DEFAULT_DATABASE = "whipstitch"
 # An insert is stored in blocks, each whole or not at all. Smaller ones than ClickHouse's million rows bound memory.
 BLOCK_ROWS = 131_072
 BLOCK_BYTES = 64 << 20
+
+_LEAST_FREE_BYTES = 1 << 20
+_NO_SPACE = "NOT_ENOUGH_SPACE"
 
 # Named by a relative path, because the engine's connection string cannot carry every character of a path.
 _FOLDER = "engine"
@@ -68,10 +72,6 @@ class _Result(Protocol):
 class _Connection(Protocol):
     def query(self, sql: bytes | str, format: str = "CSV") -> _Result: ...
     def classify_query(self, sql: bytes | str) -> Mapping[str, object]: ...
-    def send_insert(self, sql: bytes | str, format: str) -> object: ...
-    def insert_append(self, handle: object, data: bytes) -> None: ...
-    def insert_done(self, handle: object) -> _Result: ...
-    def insert_cancel(self, handle: object) -> None: ...
     def close(self) -> None: ...
 
 
@@ -119,7 +119,7 @@ class Engine:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             os.chdir(folder)
-            for left_behind in folder.glob("answer-*"):
+            for left_behind in (*folder.glob("answer-*"), *folder.glob("rows-*")):
                 left_behind.unlink()
         except OSError as error:
             raise EmbeddedError(f"{folder}: {error.strerror}; choose a folder that you may write") from error
@@ -160,13 +160,14 @@ class Engine:
         try:
             with _connection(context) as connection, _engine_errors():
                 result = connection.query(select + outfile + tail)
+            _check_disk()
             return Answer(_progress(result), file.open("rb"))
         finally:
             file.unlink(missing_ok=True)
 
-    def insert(self, context: Context, head: bytes, format: str) -> "Insert":
-        """Open an insert whose rows follow in pieces; `head` is the statement up to FORMAT or VALUES."""
-        return Insert(_opened(context), head, format)
+    def insert(self, context: Context, head: bytes, settings: bytes, format: str) -> "Insert":
+        """Open an insert whose rows follow in pieces; `head` is the statement up to its SETTINGS, FORMAT or VALUES."""
+        return Insert(_opened(context), head, settings, format)
 
     def kill(self, tag: str) -> None:
         """Ask the engine to stop a statement that runs; one that has ended is no error."""
@@ -177,42 +178,50 @@ class Engine:
 
 
 class Insert:
-    """One insert in progress. After `finish` its rows are stored. After `cancel` none are that were not stored
-    already: an insert of up to BLOCK_ROWS rows and BLOCK_BYTES is stored whole or not at all."""
+    """One insert in progress. After `finish` its rows are stored; up to BLOCK_ROWS rows and BLOCK_BYTES are stored
+    whole or not at all. After `cancel` none are.
 
-    def __init__(self, connection: _Connection, head: bytes, format: str) -> None:
+    The rows go to a file first, from which the engine reads them: its own way to take rows in pieces (`send_insert`)
+    says nothing of an error that comes after a row was read, such as a full disk, and stores nothing.
+    """
+
+    def __init__(self, connection: _Connection, head: bytes, settings: bytes, format: str) -> None:
         self._connection = connection
+        self._file = Path(f"rows-{uuid4().hex}")
+        self._statement = b"%b\nFROM INFILE '%b'\n%b\nFORMAT %b" % (head, bytes(self._file), settings, format.encode())
+        self._lock = Lock()
         try:
-            with _engine_errors():
-                self._handle = connection.send_insert(head, format)
+            with _disk_errors():
+                self._rows: BinaryIO | None = self._file.open("xb", buffering=0)
         except EngineError:
             connection.close()
             raise
-        self._is_open = True
-        self._lock = Lock()
 
     def append(self, data: bytes) -> None:
-        with self._lock, _engine_errors():
-            self._connection.insert_append(self._handle, data)
+        with self._lock, _disk_errors():
+            assert self._rows is not None, "finished or cancelled"
+            unwritten = memoryview(data)
+            while unwritten:
+                unwritten = unwritten[self._rows.write(unwritten) :]
 
     def finish(self) -> Answer:
         with self._lock, _engine_errors():
             try:
-                return Answer(_progress(self._connection.insert_done(self._handle)), BytesIO())
+                return Answer(_progress(self._connection.query(self._statement)), BytesIO())
             finally:
                 self._close()
 
     def cancel(self) -> None:
         """Idempotent, and without effect on an insert that is finished."""
         with self._lock:
-            if self._is_open:
-                try:
-                    self._connection.insert_cancel(self._handle)
-                finally:
-                    self._close()
+            if self._rows is not None:
+                self._close()
 
     def _close(self) -> None:
-        self._is_open = False
+        if self._rows is not None:
+            self._rows.close()
+            self._rows = None
+        self._file.unlink(missing_ok=True)
         self._connection.close()
 
 
@@ -266,12 +275,28 @@ def _progress(result: _Result) -> Progress:
     )
 
 
+def _check_disk() -> None:
+    """An answer that finds no room on the disk is cut short without an error."""
+    if shutil.disk_usage(".").free < _LEAST_FREE_BYTES:
+        raise EngineError(243, "The store's disk is full: free some space, or give it another folder", _NO_SPACE)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(243, f"Cannot keep the rows of an insert: {error.strerror}", _NO_SPACE) from error
+
+
 @contextmanager
 def _engine_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
         raise _understood(str(error)) from None
+    except UnicodeDecodeError as error:  # the text quotes a row that is not UTF-8
+        raise _understood(error.object.decode(errors="replace")) from None
 
 
 def _understood(text: str) -> EngineError:

@@ -14,8 +14,8 @@ from pipeline.surrogates import mended
 from topics import rejected
 from topics.names import STITCHED
 from topics.raw import read_stamp
-from topics.records import RawRecord, Record
-from topics.rejected import REJECTION_HEADER, Rejection, read_rejection
+from topics.records import UNREADABLE, RawRecord, Record
+from topics.rejected import REJECTION_HEADER, Reason, Rejection, read_rejection
 
 MAX_DETAIL: Final = 1000
 
@@ -58,7 +58,7 @@ def row(letter: RawRecord) -> bytes:
     Its scalar columns hold what could be read of the event, its `raw` the refused bytes, UTF-8 or not. The columns for
     JSON stay empty: what the store has refused once is not tried again in another table.
     """
-    rejection = read_rejection(letter.headers)
+    rejection = _rejection_of(letter)
     columns: dict[str, object] = _read_columns(letter, rejection)
     columns.update(
         reason=rejection.reason,
@@ -73,6 +73,22 @@ def row(letter: RawRecord) -> bytes:
         raw=_text(letter.value),
     )
     return json.dumps(columns, ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def _rejection_of(letter: RawRecord) -> Rejection:
+    """Why it was refused; of a record that is no dead letter, that it is none."""
+    try:
+        return read_rejection(letter.headers)
+    except UNREADABLE as error:
+        return Rejection(
+            source_topic=letter.topic,
+            source_partition=letter.partition,
+            source_offset=letter.offset,
+            step="sink",
+            reason=Reason.NO_STAMP,
+            detail=f"not published as a dead letter: {error}"[:MAX_DETAIL],
+            rejected_at_ms=letter.timestamp,
+        )
 
 
 def _read_columns(letter: RawRecord, rejection: Rejection) -> dict[str, object]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
 
-import msgspec
-
 from topics import control
 from topics.control import Entry, Forgotten, Key, Project
+from topics.records import UNREADABLE
 
 ControlRecord = tuple[bytes | None, bytes | None]
 
@@ -69,7 +68,7 @@ def _read(record_key: bytes, value: bytes) -> Entry | str:
     """The record, or why it cannot be read."""
     try:
         record: Entry = control.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         return str(error)
     if control.record_key(record) != record_key:
         return f"the record's key is not that of the {type(record).__name__.lower()} inside it"

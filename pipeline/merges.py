@@ -6,11 +6,9 @@ worker that wrote in between, or a changed limit all come to the same, and a rep
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
-
-import msgspec
+from typing import TypeAlias, TypeVar
 
 from pipeline.person import person_id
 from pipeline.person_graph import PersonGraph
@@ -18,10 +16,11 @@ from pipeline.rules import Rules
 from topics import edges, persons
 from topics.edges import EdgeFact
 from topics.persons import PersonChange, PersonStep, Standing
-from topics.records import RawRecord, Record
+from topics.records import UNREADABLE, RawRecord, Record
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Steps: TypeAlias = dict[float, PersonStep]
 """A user's steps by `since`."""
 Place: TypeAlias = tuple[str, Standing]
@@ -44,18 +43,18 @@ class Merges:
 
     def __init__(self, published: Iterable[RawRecord] = (), position: int = 0, told: Iterable[RawRecord] = ()) -> None:
         """`published` is all that the partition of `identity.persons` holds, and `told` all that the one of
-        `identity.changes` does. Raises msgspec.DecodeError."""
+        `identity.changes` does. What of them cannot be read was written by nobody of ours, and is passed over."""
         self.position = position
         self._told: defaultdict[str, dict[str, PersonChange]] = defaultdict(dict)
-        for change in (persons.decode_change(record.value) for record in told if record.value is not None):
+        for change in _readable(told, persons.decode_change):
             if change.version >= position:  # it was told, and its steps were not published
                 self._told[change.project_id][change.user_id] = change
         self._facts: defaultdict[str, list[EdgeFact]] = defaultdict(list)
         self._forgotten: defaultdict[str, set[bytes]] = defaultdict(set)
         self._graphs: dict[str, PersonGraph] = {}
         self._published: defaultdict[str, dict[str, Steps]] = defaultdict(dict)
-        latest = {record.key: record.value for record in published}
-        for step in [persons.decode_step(value) for value in latest.values() if value is not None]:
+        latest = {record.key: record for record in published}
+        for step in _readable(latest.values(), persons.decode_step):
             self._published[step.project_id].setdefault(step.user_id, {})[step.since] = step
 
     def learn(self, records: Iterable[RawRecord]) -> None:
@@ -63,8 +62,8 @@ class Merges:
         for record in records:
             try:
                 self._note(record)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                logger.warning("%s %d@%d is no edge: %s", record.topic, record.partition, record.offset, error)
+            except UNREADABLE as error:
+                _pass_over(record, error)
 
     def decide(self, records: Sequence[RawRecord], rules: Rules) -> MergeDecision:
         """Learn the facts of these records too, and say what of all that differs from what is published. Where that
@@ -129,6 +128,20 @@ class Merges:
             if after != before:
                 decision.steps.extend(_step_records(graph.project_id, user_id, before, after, at_ms))
                 decision.published.append((graph.project_id, user_id, after))
+
+
+def _readable(records: Iterable[RawRecord], decode: Callable[[bytes], T]) -> Iterable[T]:
+    """The records' values, without tombstones."""
+    for record in records:
+        try:
+            if record.value is not None:
+                yield decode(record.value)
+        except UNREADABLE as error:
+            _pass_over(record, error)
+
+
+def _pass_over(record: RawRecord, error: Exception) -> None:
+    logger.warning("%s %d@%d cannot be read: %s", record.topic, record.partition, record.offset, error)
 
 
 def _change(graph: PersonGraph, user_id: str, known: Place, after: Steps, version: int) -> PersonChange | None:

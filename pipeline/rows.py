@@ -7,7 +7,7 @@ import msgspec
 
 from topics import control
 from topics.control import Project
-from topics.records import RawRecord
+from topics.records import UNREADABLE, RawRecord
 
 
 def row_as_it_is(record: RawRecord) -> bytes:
@@ -29,7 +29,7 @@ def project_row(record: RawRecord) -> bytes | None:
     """What of a project's settings the store reads identity by; None for a key, and for what cannot be read."""
     try:
         project = control.decode(record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     if not isinstance(project, Project):
         return None

@@ -22,7 +22,7 @@ from topics import edges, links, stitched
 from topics.forget import Forget, is_forget, read_forget
 from topics.keys import anonymous_key
 from topics.links import LinkFact, LinkKind
-from topics.records import RawRecord, Record
+from topics.records import UNREADABLE, RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import StitchedEvent
 
@@ -93,7 +93,7 @@ def _forget(record: RawRecord) -> Forget | None:
         return None
     try:
         return read_forget(record)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

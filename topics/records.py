@@ -1,6 +1,9 @@
 """Records as they are read from a topic and as they are written to one."""
 
-from typing import Protocol
+from typing import Final, Protocol
+
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What decoding bytes as JSON raises that are none, or not what was expected, or nested too deep."""
 
 Headers = tuple[tuple[str, bytes], ...]
 

@@ -47,8 +47,9 @@ _decoder = msgspec.json.Decoder(Rejection)
 
 
 def read_rejection(headers: tuple[tuple[str, bytes], ...]) -> Rejection:
-    """The rejection among a dead letter's headers. Raises ValueError where there is none or it is not one."""
-    for name, value in headers:
+    """The last rejection among a dead letter's headers: what was refused may have brought one along. Raises ValueError
+    or RecursionError where there is none or it is not one."""
+    for name, value in reversed(headers):
         if name == REJECTION_HEADER:
             return _decoder.decode(value)
     raise ValueError(f"no {REJECTION_HEADER!r} header")

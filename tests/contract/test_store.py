@@ -96,8 +96,8 @@ def test_members_that_no_row_has_get_the_columns_default(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [b'{"id":"a","n":"many"}', b'{"id":"a","unheard_of":1}', b'{"id":"a"', b'"a"'],
-    ids=["wrong type", "unknown member", "cut off", "no object"],
+    [b'{"id":"a","n":"many"}', b'{"id":"a","unheard_of":1}', b'{"id":"a"', b'"a"', b'{"id":"a","n":"\xff"}'],
+    ids=["wrong type", "unknown member", "cut off", "no object", "not UTF-8"],
 )
 def test_row_that_does_not_fit_is_refused_and_nothing_of_the_insert_is_stored(place: Place, row: bytes) -> None:
     with pytest.raises(BadRows):
@@ -149,6 +149,9 @@ def test_too_many_parts_is_worth_a_retry(place: Place) -> None:
     place.store.command(f"INSERT INTO {table} (id) SELECT 'first'")
     with pytest.raises(StoreUnavailable) as raised:
         place.store.command(f"INSERT INTO {table} (id) SELECT 'second'")
+    assert raised.value.code == 252
+    with pytest.raises(StoreUnavailable) as raised:
+        place.store.insert(table, ROWS, "rows that can be read, and find no room")
     assert raised.value.code == 252
     place.store.command(f"DROP TABLE {table}")
 

@@ -17,6 +17,7 @@ NOTHING: Given = {
     "policy": None,
     "implicit_links": None,
     "max_users_per_anonymous_id": None,
+    "max_users_per_person": None,
     "public_user_edges": None,
     "block": (),
 }

@@ -23,7 +23,14 @@ from embedded.clickhouse_sql import InsertHead, Parts, first_words, insert_head,
 def test_rows_of_an_insert_begin_after_its_format(text: bytes, statement: bytes, format: str, data: bytes) -> None:
     head = insert_head(text)
 
-    assert head == InsertHead(statement, format, len(text) - len(data))
+    assert head == InsertHead(statement, b"", format, len(text) - len(data))
+
+
+def test_settings_of_an_insert_stand_apart_as_its_rows_are_named_before_them() -> None:
+    statement, settings = b"insert into settings (settings) ", b"settings a = 'format', b = 1 "
+    text = statement + settings + b"format CSV\n1"
+
+    assert insert_head(text) == InsertHead(statement, settings, "CSV", len(text) - 1)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pipeline.dead_letters import dead_letter, row
 from pipeline.outcome import Rejected
 from tests.records import START_MS, TestRecord, raw_call
 from topics.names import STITCHED
-from topics.rejected import Reason
+from topics.rejected import REJECTION_HEADER, Reason
 
 REFUSED = Rejected("validate", Reason.INVALID_FIELD, "why")
 
@@ -74,3 +74,17 @@ def test_what_is_odd_in_an_event_hides_nothing_else_of_it(text: str) -> None:
 def test_a_long_detail_is_cut() -> None:
     _, _, _, headers = dead_letter(TestRecord(value=b""), Rejected("sink", Reason.STORE_REFUSED, "x" * 5000))
     assert len(headers[-1][1]) < 2000
+
+
+def test_a_refused_record_that_says_it_is_a_dead_letter_itself_is_refused_for_our_reason() -> None:
+    columns = row_of(TestRecord(value=b"{}", headers=((REJECTION_HEADER, b"{"), ("other", b"kept"))))
+    assert (columns["reason"], columns["headers"]) == ("invalid_field", {"other": "kept"})
+
+
+@pytest.mark.parametrize("headers", [(), ((REJECTION_HEADER, b"{"),), ((REJECTION_HEADER, b"[" * 100_000),)])
+def test_a_record_among_the_dead_letters_that_is_none_has_a_row_that_says_so(
+    headers: tuple[tuple[str, bytes], ...],
+) -> None:
+    letter = TestRecord(value=b"\xff", headers=headers, topic="events.rejected", offset=7)
+    columns = json.loads(row(letter).decode("utf-8", "surrogateescape"))
+    assert (columns["reason"], columns["source_topic"], columns["source_offset"]) == ("no_stamp", "events.rejected", 7)

@@ -61,6 +61,10 @@ def test_unreadable_record_is_skipped_with_its_reason_and_the_rest_is_kept() -> 
     assert "malformed" in directory.unreadable[b"key/abc"]
 
 
+def test_record_that_is_nested_too_deep_is_skipped() -> None:
+    assert b"key/abc" in Directory().apply([(b"key/abc", b"[" * 100_000)]).unreadable
+
+
 def test_record_of_a_newer_version_names_the_field_that_it_cannot_read() -> None:
     newer = encode(SHOP).replace(b'"interval"', b'"quantum"')
     assert "policy" in Directory().apply([(b"project/shop", newer)]).unreadable[b"project/shop"]

@@ -133,7 +133,9 @@ def test_a_changed_limit_holds_for_what_was_merged_before() -> None:
 
 
 def test_garbage_in_the_topic_is_passed_over() -> None:
-    assert decided(Merges(), TestRecord(b"\xff"), TestRecord(b"[]"), TestRecord(None, key=b"\xff|")) == MergeDecision()
+    garbage = [TestRecord(value, key=value) for value in (b"\xff", b"[]", b"[" * 100_000)]
+    merges = Merges(garbage, 3, garbage)
+    assert decided(merges, *garbage, TestRecord(None, key=b"\xff|")) == MergeDecision()
 
 
 def test_projects_never_touch() -> None:

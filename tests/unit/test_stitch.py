@@ -9,7 +9,7 @@ from pipeline.stitch import Decision, decide
 from tests.records import START_MS, TestRecord, raw_call
 from topics import edges, links, stitched
 from topics.control import Policy, Project
-from topics.forget import Forget, forget_record
+from topics.forget import FORGET_HEADER, Forget, forget_record
 from topics.links import LinkKind
 from topics.raw import Dialect
 from topics.rejected import Reason, read_rejection
@@ -231,3 +231,9 @@ def test_the_policy_of_the_project_decides_at_write_time_too() -> None:
     policies: tuple[Policy, ...] = ("interval", "first_wins", "last_wins", "isolate")
     # The track is stamped 3 s and comes last: who owns the id then is what the policies differ about.
     assert [owner(policy) for policy in policies] == ["U1", "U1", "U2", None]
+
+
+def test_an_order_that_cannot_be_read_is_a_dead_letter() -> None:
+    for value in (b"{", b"[" * 100_000):
+        decision = World().take(TestRecord(value=value, headers=((FORGET_HEADER, b""),), key=b"p|a:A"))
+        assert [read_rejection(headers).reason for _, _, _, headers in decision.rejected] == [Reason.NO_STAMP]
