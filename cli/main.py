@@ -24,6 +24,14 @@ COMMANDS = {
     "tail": ("cli.tail:tail", "Show events as they are stitched."),
     "identity": ("cli.identity:identity", "Who is who, and why."),
     "forget": ("cli.forget:forget", "Remove a person."),
+    "squash": ("cli.squash:squash", "Write who did them into old events"),
+    "dead-letters": (
+        "cli.dead_letters:dead_letters",
+        "Events that were refused: see why, try them again, or drop them.",
+    ),
+    "audit": ("cli.audit:audit", "Hold what was received against what is stored or a dead letter"),
+    "replay": ("cli.replay:replay", "Decide a stretch of history again by today's code, beside what is live."),
+    "export": ("cli.export:export", "Write out the raw events that were received in a stretch of time"),
     "doctor": ("cli.doctor:doctor", "Say what is wrong, and how to mend it."),
 }
 INTERRUPTED = 130

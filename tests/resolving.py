@@ -258,7 +258,7 @@ any_step = st.builds(
     canonical=st.sampled_from(["U1", "U2", "U3"]),
     version=st.integers(0, 2),
 )
-PROJECTS = {
+EACH_POLICY = {
     "p": Settings(),
     "first": Settings("first_wins"),
     "last": Settings("last_wins"),
@@ -278,5 +278,5 @@ def distinct_steps(arrived: list[Step]) -> list[Step]:
 
 
 def to_each_project(messages: Sequence[Message]) -> list[Message]:
-    """The same messages in each of PROJECTS."""
-    return [replace(message, project=name) for message in messages for name in PROJECTS]
+    """The same messages in each of EACH_POLICY."""
+    return [replace(message, project=name) for message in messages for name in EACH_POLICY]

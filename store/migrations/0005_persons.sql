@@ -413,6 +413,8 @@ ANY LEFT JOIN sole_owners_as_of(as_of = {as_of:DateTime64(3, 'UTC')}, persons_as
 ASOF LEFT JOIN anonymous_id_owners_as_of(as_of = {as_of:DateTime64(3, 'UTC')}, persons_as_of = {as_of:DateTime64(3, 'UTC')}) AS owners
     ON e.known_person_id = owners.anonymous_person_id AND e.timestamp >= owners.since;
 
+DROP VIEW IF EXISTS anonymous_id_owners;
+
 CREATE OR REPLACE VIEW events_resolved_v AS SELECT * FROM events_resolved_as_of(as_of = '2299-12-31 23:59:59.999');
 
 -- A trait has the value that an identify gave it last. What Mixpanel sets once (`$set_once` in the properties) counts

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from store.client import Store
 from tests.fixtures.clickhouse import MODERN, NO_MODERN
 from tests.resolving import (
-    PROJECTS,
+    EACH_POLICY,
     Message,
     Step,
     Told,
@@ -148,10 +148,10 @@ def test_view_equals_the_model_for_any_messages_in_any_order(
     again: random.Random,
 ) -> None:
     distinct = to_each_project(distinct_receipts(arrived + shared))
-    arrived_steps = [replace(each, project=name) for each in distinct_steps(arrived_steps) for name in PROJECTS]
+    arrived_steps = [replace(each, project=name) for each in distinct_steps(arrived_steps) for name in EACH_POLICY]
     delivered = distinct + again.sample(distinct, len(distinct) // 3)
     again.shuffle(delivered)
-    told = Told(delivered, arrived_steps, PROJECTS)
+    told = Told(delivered, arrived_steps, EACH_POLICY)
     expected = replace(told, messages=distinct)
     run = tell(store, told)
     assert asked(store, told, run) == model(expected)

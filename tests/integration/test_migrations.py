@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 
 from store.client import Store, StoreFailure, open_store
-from store.migrate import migrate, migrations, pending
-from tests.rows import event_row, insert
+from store.migrate import Migration, migrate, migrations, pending
+from store.tables import LINKS
+from tests.rows import event_row, insert, link_row
 
 
 @pytest.fixture
@@ -44,6 +45,50 @@ def test_migration_that_stopped_half_way_is_finished_later(empty: Store) -> None
     empty.command("ALTER TABLE schema_migrations DELETE WHERE version >= 2 SETTINGS mutations_sync = 2")
     assert [found.version for found in migrate(empty)] == [found.version for found in migrations()[1:]]
     assert empty.query("SELECT message_id FROM events_resolved_v") == [{"message_id": "m"}]
+
+
+VIEWS_OF_VERSION_4 = (
+    "identity_facts",
+    "identity_links",
+    "anonymous_ids",
+    "anonymous_id_owners",
+    "events_resolved_v",
+    "persons_v",
+)
+
+
+def test_store_of_version_4_ends_as_a_fresh_one(store_url: str, empty: Store) -> None:
+    """Those views stood in the first four migrations, and stand in the fifth now."""
+    name = f"of_version_4_{uuid4().hex}"
+    old = open_store(f"{store_url}/{name}")
+    apply(old, migrations()[:4])
+    for view in VIEWS_OF_VERSION_4:
+        old.command(f"CREATE VIEW {view} AS SELECT 1 AS one")
+    insert(old, event_row(anonymous_id="A"))
+    insert(old, link_row(message_id="n"), table=LINKS)
+    assert [found.version for found in migrate(old)] == [found.version for found in migrations()[4:]]
+    assert old.query("SELECT resolved_user_id FROM events_resolved_v") == [{"resolved_user_id": "U"}]
+    migrate(empty)
+    assert made(old) == made(empty)
+    old.close()
+
+
+def apply(store: Store, old: list[Migration]) -> None:
+    store.create_database()
+    store.command("CREATE TABLE schema_migrations (version UInt32, name String) ENGINE = MergeTree ORDER BY version")
+    for migration in old:
+        for statement in migration.statements():
+            store.command(statement)
+        store.command(f"INSERT INTO schema_migrations VALUES ({migration.version}, '{migration.name}')")
+
+
+def made(store: Store) -> dict[str, str]:
+    """Every table and view, and how it was made."""
+    sql = """
+        SELECT name, replaceAll(create_table_query, currentDatabase() || '.', '') AS made FROM system.tables
+        WHERE database = currentDatabase() AND name != 'schema_migrations'
+    """
+    return {row["name"]: row["made"] for row in store.query(sql)}
 
 
 def test_several_processes_may_migrate_at_once(store_url: str) -> None:

@@ -20,10 +20,10 @@ from store.block import BlockShape
 from store.client import BadRows, Store
 from store.columns import insertable
 from store.http import HttpStore
-from store.tables import EVENTS, LINKS, REJECTED
+from store.tables import EDGES, EVENTS, LINKS, PERSONS, PROJECTS, REJECTED
 from tests.fixtures.clickhouse import MODERN, NO_MODERN
 from tests.records import TestRecord, raw_call
-from tests.rows import event_row, insert, link_row, migrated, seen
+from tests.rows import edge_row, event_row, insert, link_row, migrated, person_row, project_row, seen
 from topics import names
 from topics.records import RawRecord
 from topics.rejected import Reason
@@ -75,6 +75,51 @@ def test_events_has_exactly_the_documented_columns_in_order(store: Store) -> Non
 def test_resolved_events_have_the_same_columns_and_who_it_was(store: Store) -> None:
     more = {"person_id": "UUID", "resolved_user_id": "Nullable(String)"}
     assert list(described(store, "events_resolved_v").items()) == list({**EVENT_COLUMNS, **more}.items())
+
+
+VIEW_COLUMNS = {
+    "identity_facts": [
+        *("project_id", "anonymous_id", "user_id", "timestamp", "message_id", "kind", "received_at"),
+        *("anonymous_person_id", "user_person_id"),
+    ],
+    "identity_links": ["project_id", "anonymous_id", "user_id", "timestamp", "message_id", "kind", "received_at"],
+    "identity_edges": [
+        *("project_id", "kind", "from_user_id", "to_user_id", "state"),
+        *("first_joined_at", "first_join_message_id", "first_join_received_at"),
+        *("last_joined_at", "last_join_message_id", "last_join_received_at"),
+        *("last_parted_at", "last_part_message_id", "last_part_received_at"),
+    ],
+    "identity_persons": [
+        *("project_id", "user_id", "canonical_user_id", "person_id", "standing", "since", "user_person_id"),
+    ],
+    "identity_conflicts": [
+        *("project_id", "problem", "user_id", "other_user_id", "message_id", "since", "advice"),
+    ],
+    "anonymous_ids": [
+        *("project_id", "anonymous_id", "anonymous_person_id", "users", "resets", "is_shared", "has_sole_owner"),
+        *("sole_user_id", "sole_person_id"),
+    ],
+    "persons_v": [
+        *("project_id", "person_id", "user_id", "anonymous_ids", "user_ids", "traits", "first_seen", "last_seen"),
+        "events",
+    ],
+}
+AS_OF = {
+    "events_resolved_v": "events_resolved_as_of",
+    "persons_v": "persons_as_of",
+    **{name: f"{name}_as_of" for name in ("identity_facts", "identity_links", "identity_edges", "identity_persons")},
+}
+
+
+@pytest.mark.parametrize("view", VIEW_COLUMNS)
+def test_view_has_exactly_the_documented_columns_in_order(store: Store, view: str) -> None:
+    assert list(described(store, view)) == VIEW_COLUMNS[view]
+
+
+@pytest.mark.parametrize("view", AS_OF)
+def test_view_as_of_a_moment_has_the_columns_of_the_view_as_of_now(store: Store, view: str) -> None:
+    asked = f"(SELECT * FROM {AS_OF[view]}(as_of = '2026-01-01 00:00:00'))"
+    assert described(store, asked) == described(store, view)
 
 
 def test_rejected_events_begin_with_the_same_columns(store: Store) -> None:
@@ -181,6 +226,12 @@ def test_native_block_fits_the_other_tables(store: Store, project: str) -> None:
         store, LINKS, [link_row(project_id=project), link_row(project_id=project, message_id="n", user_id=None)]
     )
     assert [row["user_id"] for row in seen(store, project, "message_id, user_id", "identity_links")] == ["U", None]
+    insert_native(store, EDGES, [edge_row(project_id=project)])
+    assert [row["state"] for row in seen(store, project, "state", "identity_edges")] == ["counts"]
+    insert_native(store, PERSONS, [person_row(project_id=project)])
+    assert [row["canonical_user_id"] for row in seen(store, project, "canonical_user_id", "identity_persons")] == ["U2"]
+    insert_native(store, PROJECTS, [project_row(project_id=project, max_users_per_anonymous_id=0)])
+    assert [row["is_shared"] for row in seen(store, project, "is_shared", "anonymous_ids")] == [1]
     insert_native(store, REJECTED, [rejected_row(refused(project, b"\xff"))])
     assert seen(store, project, "hex(raw) AS raw, headers", "rejected_events")[0]["raw"] == "FF"
 

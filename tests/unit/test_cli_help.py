@@ -11,15 +11,30 @@ from cli.problems import telling
 
 INTERFACE = {
     "up", "ingress", "worker", "store", "topics", "migrate", "keys", "projects", "sql", "tail", "doctor",
-    "identity", "forget",
+    "identity", "forget", "squash", "dead-letters", "audit", "replay", "export",
 }  # fmt: skip
 GROUPS = {
     "topics": {"create", "check"},
     "keys": {"create", "list", "revoke"},
     "projects": {"create", "list", "set"},
     "identity": {"show"},
+    "dead-letters": {"list", "show", "retry", "drop"},
+    "replay": {"start", "status", "diff", "swap", "abort"},
 }
-READS = {"topics check", "keys list", "projects list", "sql", "tail", "doctor", "identity show"}
+READS = {
+    "topics check",
+    "keys list",
+    "projects list",
+    "sql",
+    "tail",
+    "doctor",
+    "identity show",
+    "dead-letters list",
+    "dead-letters show",
+    "audit",
+    "replay status",
+    "replay diff",
+}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
