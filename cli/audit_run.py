@@ -31,8 +31,8 @@ from pipeline.rules import Rules
 from pipeline.settings import Settings
 from store import audit as stored
 from store.client import Store
-from topics.forget import Forget
 from topics.names import RAW, REJECTED, STITCHED, WORKER_GROUP
+from topics.orders import Forget
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -256,6 +256,7 @@ async def _see_again(
                 message = raw_message(record)
                 if isinstance(message, Forget):
                     forgotten.learn(message, record.timestamp)
+                if not isinstance(message, Message):
                     continue
                 digest = message_hash(message.project_id, message.id)
                 if digest not in suspects.missing and digest not in suspects.unexpected:

@@ -45,7 +45,8 @@ def squash(before: datetime, project: str | None, as_json: bool) -> None:
         write_json({"months": done.months, "squashed": done.events, "joined": done.joined})
         return
     click.echo(
-        f"{done.months} months before {until:%Y-%m-%d}: {done.events:,} events squashed, {done.joined:,} left to joins"
+        f"{done.months} {'month' if done.months == 1 else 'months'} before {until:%Y-%m-%d}: "
+        f"{done.events:,} events squashed, {done.joined:,} left to joins"
         if done.months
         else f"nothing to squash: no month with events ended before {until:%Y-%m-%d}"
     )

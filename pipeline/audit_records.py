@@ -13,20 +13,20 @@ from pipeline.person import person_id
 from pipeline.rules import Rules
 from pipeline.validate import validate
 from topics.control import Forgotten
-from topics.forget import Forget, is_forget, read_forget
 from topics.names import RAW, REJECTED, STITCHED
+from topics.orders import Forget, Order, is_order, read_order
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, Headers, RawRecord
 from topics.rejected import Reason
 from topics.stitched import decode_receipt
 
 
-def raw_message(record: RawRecord) -> Message | Forget:
+def raw_message(record: RawRecord) -> Message | Order:
     """The message of a record of `events.raw`; one without a stamp goes by its place. Or what it is besides."""
     try:
         stamp = read_stamp(record.headers)
     except UNREADABLE:
-        return _forget(record) or Message("", place_id(record.partition, record.offset), record.timestamp)
+        return _order(record) or Message("", place_id(record.partition, record.offset), record.timestamp)
     return Message(stamp.project_id, stamp.message_id, stamp.received_at_ms)
 
 
@@ -113,10 +113,10 @@ def _row(letter: RawRecord) -> dict[str, Any]:
     return row
 
 
-def _forget(record: RawRecord) -> Forget | None:
-    if not is_forget(record.headers):
+def _order(record: RawRecord) -> Order | None:
+    if not is_order(record.headers):
         return None
     try:
-        return read_forget(record)
+        return read_order(record)
     except UNREADABLE:
         return None

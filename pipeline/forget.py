@@ -16,9 +16,9 @@ from pipeline.person import person_id
 from pipeline.settings import Settings
 from topics.control import Forgotten
 from topics.edges import fact_key
-from topics.forget import Forget, forget_record
 from topics.keys import partition_of
 from topics.names import TOPICS, Cleanup
+from topics.orders import Forget, order_record
 from topics.persons import step_key as record_key_of_step
 from topics.records import Record
 
@@ -132,7 +132,7 @@ def forget_records(person: Person, partitions: int, now_ms: int) -> Outgoing:
     """For `events.raw`: takes the users out of what a worker knows of each anonymous id."""
     outgoing: defaultdict[int, list[Record]] = defaultdict(list)
     for anonymous_id in person.anonymous_ids if person.users else ():
-        record = forget_record(Forget(person.project_id, anonymous_id, person.users), now_ms)
+        record = order_record(Forget(person.project_id, anonymous_id, person.users), now_ms)
         outgoing[partition_of(record[0] or b"", partitions)].append(record)
     return outgoing
 

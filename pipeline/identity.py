@@ -6,7 +6,7 @@ store keeps every fact and resolves history from all of them.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final, assert_never
 
 import msgspec
@@ -59,6 +59,18 @@ def without_users(state: Ownership, forgotten: Collection[str]) -> Ownership:
     if not _users(points):
         return NOBODY
     return Ownership(points, tuple(user_id for user_id in state.users if user_id not in forgotten))
+
+
+def corrected(
+    state: Ownership, without: Collection[tuple[float, str]], facts: Iterable[LinkFact], max_users: int
+) -> Ownership:
+    """The state without the points at these moments, and with these facts."""
+    kept = tuple(point for point in state.points if _moment(point) not in without)
+    gone = {*_users(state.points)} - {*_users(kept)}
+    state = Ownership(kept, tuple(user_id for user_id in state.users if user_id not in gone)) if kept else NOBODY
+    for fact in facts:
+        state = with_fact(state, fact, max_users)
+    return state
 
 
 def owner_at(

@@ -49,7 +49,7 @@ class Merges:
         for change in _readable(told, persons.decode_change):
             if change.version >= position:  # it was told, and its steps were not published
                 self._told[change.project_id][change.user_id] = change
-        self._facts: defaultdict[str, list[EdgeFact]] = defaultdict(list)
+        self._facts: defaultdict[str, dict[bytes, EdgeFact]] = defaultdict(dict)
         self._forgotten: defaultdict[str, set[bytes]] = defaultdict(set)
         self._graphs: dict[str, PersonGraph] = {}
         self._published: defaultdict[str, dict[str, Steps]] = defaultdict(dict)
@@ -72,8 +72,8 @@ class Merges:
         decision = MergeDecision()
         for project_id in sorted({*self._facts, *self._forgotten, *self._stale(rules)}):
             graph, known = self._graph(project_id, rules)
-            facts, forgotten = self._facts.pop(project_id, ()), self._forgotten.pop(project_id, ())
-            steps = graph.apply([*known, *facts], forgotten)
+            facts, forgotten = self._facts.pop(project_id, {}), self._forgotten.pop(project_id, ())
+            steps = graph.apply([*known, *facts.values()], forgotten)
             self._compare(graph, steps.values(), records[-1].timestamp, decision)
         return decision
 
@@ -86,11 +86,14 @@ class Merges:
         self.position += len(decision.steps)
 
     def _note(self, record: RawRecord) -> None:
+        """Of several records of one key the last counts, as after the topic was compacted."""
         if record.value is not None:
             fact = edges.decode(record.value)
-            self._facts[fact.project_id].append(fact)
+            self._facts[fact.project_id][edges.record_key(fact)] = fact
         elif record.key is not None:
-            self._forgotten[edges.project_of(record.key)].add(record.key)
+            project_id = edges.project_of(record.key)
+            self._facts[project_id].pop(record.key, None)
+            self._forgotten[project_id].add(record.key)
 
     def _stale(self, rules: Rules) -> set[str]:
         """Projects to look at anew: published or told by an earlier run, or under another limit."""

@@ -63,8 +63,8 @@ class PersonGraph:
     def apply(
         self, joined: Iterable[EdgeFact], forgotten: Collection[bytes] = ()
     ) -> dict[tuple[str, float], PersonStep]:
-        """Take facts in, and those with a record key among `forgotten` out. Returns every step, by user and `since`,
-        that may be another than before."""
+        """Take those with a record key among `forgotten` out, and then facts in. Returns every step, by user and
+        `since`, that may be another than before."""
         added, removed = self._news(joined, forgotten)
         if not (added or removed or self._is_new):
             return {}
@@ -81,15 +81,14 @@ class PersonGraph:
     def _news(self, joined: Iterable[EdgeFact], forgotten: Collection[bytes]) -> tuple[list[EdgeFact], set[EdgeFact]]:
         """Facts to add and to remove. What a message says counts once, as it was first received."""
         removed = {fact for fact in self._facts.values() if record_key(fact) in forgotten} if forgotten else set()
+        for fact in removed:
+            del self._facts[fact.message_id]
         added: dict[str, EdgeFact] = {}
         for fact in joined:
             known = added.get(fact.message_id) or self._facts.get(fact.message_id)
-            is_news = known is None or _precedence(fact) < _precedence(known)
-            if is_news and not (forgotten and record_key(fact) in forgotten):
+            if known is None or _precedence(fact) < _precedence(known):
                 added[fact.message_id] = fact
         removed |= {self._facts[message_id] for message_id in added.keys() & self._facts.keys()}
-        for fact in removed:
-            del self._facts[fact.message_id]
         self._facts |= added
         return [*added.values()], removed
 

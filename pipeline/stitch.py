@@ -19,9 +19,9 @@ from pipeline.outcome import DropCause, Dropped, Rejected
 from pipeline.rules import ProjectRules, Rules
 from pipeline.validate import validate
 from topics import edges, links, stitched
-from topics.forget import Forget, is_forget, read_forget
 from topics.keys import anonymous_key
 from topics.links import LinkFact, LinkKind
+from topics.orders import Correct, Forget, Order, is_order, read_order
 from topics.records import UNREADABLE, RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import StitchedEvent
@@ -60,6 +60,8 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
                 decision.duplicates += 1
             case Forget():
                 owners.forget(outcome)
+            case Correct():
+                owners.correct(outcome, rules.of(outcome.project_id))
             case _:
                 assert_never(outcome)
     decision.owners = owners.changed()
@@ -68,7 +70,7 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
 
 def _new_events(
     records: Sequence[RawRecord], seen: SeenIds, claimed: dict[bytes, float], rules: Rules
-) -> list[StitchedEvent | Rejected | Dropped | Forget]:
+) -> list[StitchedEvent | Rejected | Dropped | Order]:
     """What each record is. All ids are looked for at once, which costs a tenth of one after another."""
     outcomes = [_checked(record, rules) for record in records]
     events = [(row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, StitchedEvent)]
@@ -82,17 +84,17 @@ def _new_events(
     return outcomes
 
 
-def _checked(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected | Dropped | Forget:
+def _checked(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected | Dropped | Order:
     event = validate(record, rules)
-    return _forget(record) or event if isinstance(event, Rejected) else event
+    return _order(record) or event if isinstance(event, Rejected) else event
 
 
-def _forget(record: RawRecord) -> Forget | None:
-    """The order to forget that a record without a stamp may be."""
-    if not is_forget(record.headers):
+def _order(record: RawRecord) -> Order | None:
+    """The order that a record without a stamp may be."""
+    if not is_order(record.headers):
         return None
     try:
-        return read_forget(record)
+        return read_order(record)
     except UNREADABLE:
         return None
 
@@ -158,6 +160,10 @@ class _Owners:
     def forget(self, forget: Forget) -> None:
         key = anonymous_key(forget.project_id, forget.anonymous_id)
         self._put(key, identity.without_users(self._at(key), forget.user_ids))
+
+    def correct(self, correction: Correct, project: ProjectRules) -> None:
+        key = anonymous_key(correction.project_id, correction.anonymous_id)
+        self._put(key, identity.corrected(self._at(key), correction.without, correction.facts, project.max_users))
 
     def changed(self) -> dict[bytes, bytes | None]:
         return {key: self._encoded(key) for key in sorted(self._changed)}

@@ -5,7 +5,7 @@ Arrives: both sides after the exchange, the live one with what holds now. Leaves
 size. They follow from the tables alone, so that a swap that was killed finds the same again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -18,20 +18,10 @@ from topics import edges
 from topics.edges import EdgeAction, EdgeFact, EdgeKind
 from topics.keys import partition_of
 from topics.links import LinkFact, LinkKind
+from topics.orders import Correct, order_record
 from topics.records import Record
 
 _ROWS_AT_ONCE: Final = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerCorrection:
-    """For the worker that keeps the anonymous id: the points that go, as (timestamp in Unix seconds, message id), and
-    the facts that come instead."""
-
-    project_id: str
-    anonymous_id: str
-    without: tuple[tuple[float, str], ...]
-    facts: tuple[LinkFact, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +44,11 @@ class Corrections:
         for comparison in (LINKS, EDGES):
             compare(self.store, self.sides, comparison, stage)
 
-    def owners(self) -> Iterator[OwnerCorrection]:
+    def owners(self) -> Iterator[Correct]:
         columns = "project_id, anonymous_id, message_id, user_id, timestamp, kind, received_at"
         for rows in self._pieces(LINKS, columns, "cityHash64(project_id, anonymous_id)", "project_id, anonymous_id"):
             for (project_id, anonymous_id), facts in _grouped(rows):
-                yield OwnerCorrection(
+                yield Correct(
                     project_id,
                     anonymous_id,
                     tuple((_seconds(row["timestamp"]), row["message_id"]) for row in facts if row["was"]),
@@ -90,6 +80,15 @@ class Corrections:
                 f"SELECT {columns}, {was} AS was FROM {name} FINAL WHERE {where}" for was, name in enumerate(names)
             )
             yield self.store.query(f"SELECT * FROM ({rows}) ORDER BY {order}, was, timestamp")
+
+
+def orders(corrections: Iterable[Correct], partitions: int, now_ms: int) -> Outgoing:
+    """For `events.raw`, each on the partition of its anonymous id."""
+    outgoing: Outgoing = {}
+    for correction in corrections:
+        record = order_record(correction, now_ms)
+        outgoing.setdefault(partition_of(record[0] or b"", partitions), []).append(record)
+    return outgoing
 
 
 def withdrawals(corrections: EdgeCorrection, partitions: int, now_ms: int) -> Outgoing:

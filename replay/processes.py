@@ -5,6 +5,7 @@ left alone, as the process that made it was killed, ends by itself.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
@@ -81,7 +82,8 @@ def _check_ended(worker: SpawnProcess) -> None:
 
 
 def _work(task: Task, connection: Connection) -> None:
-    """The whole of a worker process."""
+    """The whole of a worker process. Ctrl-C is for the one that made it, which then ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     shadow = open_shadow(task.settings.store, task.replay.id)
 
     def report(progress: list[Progress]) -> None:

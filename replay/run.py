@@ -6,7 +6,7 @@ It can be killed anywhere: to start the same again goes on. Until its tables are
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -56,21 +56,15 @@ class Replayer:
         Raises Refused (nothing was changed), Interrupted (repeat it), StoreError or BrokerError.
         """
         replay, is_new = self._planned(asked)
-        folder = folder_of(self.settings, replay.id)
-        with locked(folder):
-            own = shadow.open_shadow(self.settings.store, replay.id)
+        own = shadow.open_shadow(self.settings.store, replay.id)
+        with closing(own), locked(folder_of(self.settings, replay.id)):
             try:
                 if is_new or replay.status is Status.FILLING:
                     replay = self._made(own, replay)
             except (StoreError, Refused):
                 self._undo(replay)
                 raise
-            try:
-                return self._done(own, replay, ways)
-            except StoreError as error:
-                raise Interrupted(f"{error}; what is done is kept: repeat the command to go on") from error
-            finally:
-                own.close()
+            return self._done(own, replay, ways)
 
     def count(self, asked: Asked, ways: Ways) -> dict[str, int]:
         """What it would come to. Nothing is written anywhere. Raises as `start`."""
@@ -83,11 +77,10 @@ class Replayer:
         Raises as `start`; then the replay is `running`, and to repeat this or `start` goes on.
         """
         own = shadow.open_shadow(self.settings.store, replay.id)
-        with locked(folder_of(self.settings, replay.id)):
-            ends = asyncio.run(_ends(self.settings))
-            extended = replace(replay, ends={**replay.ends, **ends}, status=Status.RUNNING)
-            state.write(own, extended)
-            return self._done(own, extended, ways)
+        with closing(own), locked(folder_of(self.settings, replay.id)):
+            running = replace(replay, status=Status.RUNNING)
+            state.write(own, running)
+            return self._done(own, running, ways)
 
     def _planned(self, asked: Asked) -> tuple[Replay, bool]:
         """The replay to run, and whether it is a new one."""
@@ -136,26 +129,30 @@ class Replayer:
         remove(folder_of(self.settings, replay.id))
 
     def _done(self, own: Store, replay: Replay, ways: Ways) -> Replay:
-        self._worked(replay, ways)
-        replay = self._completed(own, replay, ways)
-        forgotten = self.directory.forgotten.values()
-        with self.show("telling persons", 1) as told:
-            finish(own, address_of(self.settings.store).database, replay, forgotten, _unseen)
-            told(1)
-        finished = replace(replay, status=Status.FINISHED)
-        state.write(own, finished)
+        try:
+            self._worked(replay, ways)
+            replay = self._completed(own, replay, ways)
+            forgotten = self.directory.forgotten.values()
+            with self.show("telling persons", 1) as told:
+                finish(own, address_of(self.settings.store).database, replay, forgotten, _unseen)
+                told(1)
+            finished = replace(replay, status=Status.FINISHED)
+            state.write(own, finished)
+        except StoreError as error:
+            raise Interrupted(f"{error}; what is done is kept: repeat the command to go on") from error
         return finished
 
     def _completed(self, own: Store, replay: Replay, ways: Ways) -> Replay:
         """With what of the range lies behind its end as the times of records tell it."""
         name = shadow.database_of(self.settings.store, replay.id)
-        if not completeness.missing(self.store, name, replay):
-            return replay
-        if not replay.sources:
-            replay = replace(replay, ends={**replay.ends, **asyncio.run(_ends(self.settings))})
+        lacks = completeness.missing(self.store, name, replay)
+        if lacks and not replay.sources:
+            now = asyncio.run(_ends(self.settings))
+            replay = replace(replay, ends={partition: now[partition] for partition in replay.ends})
             state.write(own, replay)
             self._worked(replay, ways)
-        return replace(replay, missing=completeness.missing(self.store, name, replay))
+            lacks = completeness.missing(self.store, name, replay)
+        return replace(replay, missing=lacks)
 
     def _worked(self, replay: Replay, ways: Ways, *, is_dry: bool = False) -> dict[int, Progress]:
         tasks = [

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Self
 
-import msgspec
-
 from replay.state import Replay
-from topics.forget import is_forget, read_forget
+from topics.orders import Correct, Order, is_order, read_order
 from topics.raw import read_stamp
-from topics.records import RawRecord
+from topics.records import UNREADABLE, RawRecord
 
 
 class Where(Enum):
@@ -17,7 +15,7 @@ class Where(Enum):
 
     WITHIN = auto()  # decided, and written
     BEYOND = auto()  # of another time: decided, as live did between the others, and not written
-    ELSEWHERE = auto()  # of another project
+    ELSEWHERE = auto()  # of another project, or of another replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +31,15 @@ class Scope:
         return cls(replay.from_ms, replay.to_ms, replay.project_id)
 
     def where(self, record: RawRecord) -> Where:
-        """By the stamp; what has none goes by its own time, and but for an order to forget is of no project."""
+        """By the stamp; what has none goes by its own time, and but for an order is of no project. What an earlier
+        replay corrected says nothing to this one."""
         try:
             stamp = read_stamp(record.headers)
-        except (ValueError, RecursionError):
-            return self._where(record.timestamp, _project_to_forget_in(record))
+        except UNREADABLE:
+            order = _order(record)
+            if isinstance(order, Correct):
+                return Where.ELSEWHERE
+            return self._where(record.timestamp, order.project_id if order else None)
         return self._where(stamp.received_at_ms, stamp.project_id)
 
     def _where(self, at_ms: int, project_id: str | None) -> Where:
@@ -46,10 +48,10 @@ class Scope:
         return Where.WITHIN if self.from_ms <= at_ms < self.to_ms else Where.BEYOND
 
 
-def _project_to_forget_in(record: RawRecord) -> str | None:
-    if not is_forget(record.headers):
+def _order(record: RawRecord) -> Order | None:
+    if not is_order(record.headers):
         return None
     try:
-        return read_forget(record).project_id
-    except msgspec.DecodeError:
+        return read_order(record)
+    except UNREADABLE:
         return None

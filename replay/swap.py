@@ -9,6 +9,7 @@ The steps are numbered. Each is safe to repeat, and a swap that was killed is go
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from time import time_ns
 from typing import Final
 
@@ -22,7 +23,7 @@ from pipeline.forget import Outgoing, Stage
 from pipeline.settings import Settings
 from replay import state
 from replay.completeness import missing
-from replay.corrections import Corrections, additions, withdrawals
+from replay.corrections import Corrections, additions, orders, withdrawals
 from replay.errors import Refused
 from replay.exchange import Exchange, uuids
 from replay.finish import finish
@@ -35,6 +36,7 @@ from store.client import Store
 from store.squash import discard
 from topics.names import LINKS, MERGES, PERSONS, RAW, REJECTED, STITCHED
 
+_ORDERS_AT_ONCE: Final = 10_000
 # Each is written by what reads those before it.
 _WAYS: Final = ((RAW,), (STITCHED, LINKS, MERGES), (PERSONS, REJECTED))
 # What decides how the tables are read must be the same for what was replayed and for what comes.
@@ -148,8 +150,12 @@ class Swap:
             await progress.start()
             partitions, now_ms = await producer.partitions(MERGES), time_ns() // 1_000_000
             for each in corrections.edges():
-                await _publish(producer, withdrawals(each, partitions, now_ms))
-                await _publish(producer, additions(each, partitions, now_ms))
+                await _publish(producer, MERGES, withdrawals(each, partitions, now_ms))
+                await _publish(producer, MERGES, additions(each, partitions, now_ms))
+            owners = corrections.owners()
+            while some := [*islice(owners, _ORDERS_AT_ONCE)]:
+                await _publish(producer, RAW, orders(some, partitions, now_ms))
+            await self._wait(progress, (RAW,), "telling the workers whose anonymous ids are")
             await self._wait(progress, (MERGES,), "telling the workers which ties hold")
             await self._wait(progress, (PERSONS,), "storing what that led to")
         finally:
@@ -182,9 +188,9 @@ def check_settings(replay: Replay, directory: Directory) -> None:
                 )
 
 
-async def _publish(producer: DurableProducer, outgoing: Outgoing) -> None:
+async def _publish(producer: DurableProducer, topic: str, outgoing: Outgoing) -> None:
     for partition, records in outgoing.items():
-        await producer.send(MERGES, partition, records)
+        await producer.send(topic, partition, records)
 
 
 def _why_not(replay: Replay) -> str:

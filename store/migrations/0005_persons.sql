@@ -60,8 +60,8 @@ ENGINE = ReplacingMergeTree(version)
 ORDER BY project_id
 SETTINGS non_replicated_deduplication_window = 1000;
 
--- message_hash: a message's name in eight bytes, so that messages that came several times are found in a twentieth of the
---   time that their names would take. What it finds is compared by the names.
+-- message_hash: a message's name in eight bytes, so that messages that came several times are found in a seventh of
+--   the time that their names would take. What it finds is compared by the names.
 -- squashed_…: who did the event by the links alone, as `whipstitch squash` wrote it, and by which terms (view
 --   squash_terms); 0 where it did not.
 -- squash: 1 for the facts that all squashed events were computed from; else the run that is on its way, 0 before any.
@@ -87,12 +87,16 @@ ENGINE = AggregatingMergeTree
 ORDER BY project_id
 SETTINGS non_replicated_deduplication_window = 1000;
 
--- The views: each question stands once, as a view `…_as_of` with the parameter `as_of`: it sees what was received until
+-- The views. Each question stands once, in a view `…_as_of` with the parameter `as_of`: it sees what was received until
 -- then. The view without a parameter asks it of the last instant that the store can tell.
---
+-- persons_as_of: as of when users are merged, where that is asked apart.
+
+-- Of version 4, and in no other.
+DROP VIEW IF EXISTS anonymous_id_owners;
+
 -- Facts that do not count, because their message came before and said something else: of a repeated message only the
--- first receipt counts, also where that one made no fact. They are few, so that a view takes them as one constant, which
--- a query computes once however often it reads the facts.
+-- first receipt counts, also where that one made no fact. They are few, so that a view takes them as one constant,
+-- which a query computes once however often it reads the facts.
 CREATE OR REPLACE VIEW identity_repeats AS
 WITH repeated AS
 (
@@ -176,9 +180,11 @@ SELECT
     project_id, kind, from_user_id, to_user_id,
     multiIf(
         NOT is_active, 'parted',
-        kind = 'alias' AND first > minIf(first, is_active) OVER (PARTITION BY project_id, kind, from_user_id), 'conflict',
+        kind = 'alias' AND first > minIf(first, is_active) OVER (PARTITION BY project_id, kind, from_user_id),
+            'conflict',
         (project_id, from_user_id) IN (
-            SELECT project_id, user_id FROM identity_persons_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) WHERE standing = 'suspended'
+            SELECT project_id, user_id FROM identity_persons_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
+            WHERE standing = 'suspended'
         ), 'suspended',
         'counts'
     ) AS state,
@@ -240,7 +246,9 @@ FROM identity_facts_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
 GROUP BY project_id, anonymous_id, anonymous_person_id;
 
 CREATE OR REPLACE VIEW anonymous_ids AS
-SELECT project_id, anonymous_id, anonymous_person_id, users, resets, is_shared, has_sole_owner, sole_user_id, sole_person_id
+SELECT
+    project_id, anonymous_id, anonymous_person_id, users, resets, is_shared, has_sole_owner, sole_user_id,
+    sole_person_id
 FROM anonymous_ids_as_of(as_of = '2299-12-31 23:59:59.999');
 
 -- Users that are another user's person.
@@ -274,7 +282,7 @@ SELECT anonymous_person_id FROM squash_touched;
 
 -- The person of each own_person_id that is not its own: anonymous ids that had one user and no RESET, and merged users.
 CREATE OR REPLACE VIEW sole_owners_as_of AS
-WITH (SELECT count() > 0 FROM squashes_stored) AND {as_of:DateTime64(3, 'UTC')} = toDateTime64('2299-12-31 23:59:59.999', 3, 'UTC') AS is_short
+WITH (SELECT count() > 0 FROM squashes_stored) AND {as_of:DateTime64(3, 'UTC')} = '2299-12-31 23:59:59.999' AS is_short
 SELECT
     anonymous_person_id AS own_person_id,
     coalesce(merged.canonical_user_id, sole.user_id) AS user_id,
@@ -287,12 +295,14 @@ FROM
     GROUP BY anonymous_person_id
     HAVING min(user_person_id) = max(user_person_id) AND countIf(kind = 'reset') = 0
 ) AS sole
-ANY LEFT JOIN merged_users_as_of(as_of = {persons_as_of:DateTime64(3, 'UTC')}) AS merged ON sole.person_id = merged.user_person_id
+ANY LEFT JOIN merged_users_as_of(as_of = {persons_as_of:DateTime64(3, 'UTC')}) AS merged
+    ON sole.person_id = merged.user_person_id
 UNION ALL
-SELECT user_person_id, canonical_user_id, canonical_person_id FROM merged_users_as_of(as_of = {persons_as_of:DateTime64(3, 'UTC')});
+SELECT user_person_id, canonical_user_id, canonical_person_id
+FROM merged_users_as_of(as_of = {persons_as_of:DateTime64(3, 'UTC')});
 
--- Who owns an anonymous id from when on, where that has had several users or was reset. A RESET begins a segment, and so
--- does the beginning of time; no segment sees another's users. Of the events in a segment, by the project's policy,
+-- Who owns an anonymous id from when on, where that has had several users or was reset. A RESET begins a segment, and
+-- so does the beginning of time; no segment sees another's users. Of the events in a segment, by the project's policy,
 --   interval: from a point with a user on they are that user's, before the first such point its user's
 --   first_wins, last_wins: all are the first or last user's
 --   isolate: all are its user's where it has one alone, else nobody's
@@ -302,7 +312,7 @@ WITH
     (SELECT groupArray(project_id) FROM projects_stored FINAL) AS projects,
     (SELECT groupArray(policy) FROM projects_stored FINAL) AS policies,
     (SELECT groupArray(max_users_per_anonymous_id) FROM projects_stored FINAL) AS limits,
-    (SELECT count() > 0 FROM squashes_stored) AND {as_of:DateTime64(3, 'UTC')} = toDateTime64('2299-12-31 23:59:59.999', 3, 'UTC') AS is_short,
+    (SELECT count() > 0 FROM squashes_stored) AND {as_of:DateTime64(3, 'UTC')} = '2299-12-31 23:59:59.999' AS is_short,
 contested AS
 (
     SELECT anonymous_person_id
@@ -320,7 +330,8 @@ facts AS
         ) AS owner,
         minIf((timestamp, message_id), user_id IS NOT NULL) OVER (PARTITION BY anonymous_person_id) AS first
     FROM identity_facts_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS fact
-    ANY LEFT JOIN merged_users_as_of(as_of = {persons_as_of:DateTime64(3, 'UTC')}) AS merged ON fact.user_person_id = merged.user_person_id
+    ANY LEFT JOIN merged_users_as_of(as_of = {persons_as_of:DateTime64(3, 'UTC')}) AS merged
+        ON fact.user_person_id = merged.user_person_id
     WHERE anonymous_person_id IN contested
 ),
 points AS
@@ -382,7 +393,7 @@ GROUP BY anonymous_person_id, since;
 -- is already that of its user, or nobody's, so that it needs to know of merged users alone.
 CREATE OR REPLACE VIEW events_resolved_as_of AS
 WITH
-    (SELECT count() > 0 FROM squashes_stored) AND {as_of:DateTime64(3, 'UTC')} = toDateTime64('2299-12-31 23:59:59.999', 3, 'UTC') AS is_short,
+    (SELECT count() > 0 FROM squashes_stored) AND {as_of:DateTime64(3, 'UTC')} = '2299-12-31 23:59:59.999' AS is_short,
 if(
     owners.since = e.timestamp,
     arrayLast(step -> step.1 <= e.message_id, owners.steps),
@@ -408,12 +419,12 @@ FROM
     FROM events_stored FINAL
     WHERE received_at <= {as_of:DateTime64(3, 'UTC')}
 ) AS e
-ANY LEFT JOIN sole_owners_as_of(as_of = {as_of:DateTime64(3, 'UTC')}, persons_as_of = {as_of:DateTime64(3, 'UTC')}) AS sole
-    ON e.known_person_id = sole.own_person_id
-ASOF LEFT JOIN anonymous_id_owners_as_of(as_of = {as_of:DateTime64(3, 'UTC')}, persons_as_of = {as_of:DateTime64(3, 'UTC')}) AS owners
-    ON e.known_person_id = owners.anonymous_person_id AND e.timestamp >= owners.since;
-
-DROP VIEW IF EXISTS anonymous_id_owners;
+ANY LEFT JOIN sole_owners_as_of(
+    as_of = {as_of:DateTime64(3, 'UTC')}, persons_as_of = {as_of:DateTime64(3, 'UTC')}
+) AS sole ON e.known_person_id = sole.own_person_id
+ASOF LEFT JOIN anonymous_id_owners_as_of(
+    as_of = {as_of:DateTime64(3, 'UTC')}, persons_as_of = {as_of:DateTime64(3, 'UTC')}
+) AS owners ON e.known_person_id = owners.anonymous_person_id AND e.timestamp >= owners.since;
 
 CREATE OR REPLACE VIEW events_resolved_v AS SELECT * FROM events_resolved_as_of(as_of = '2299-12-31 23:59:59.999');
 
@@ -491,5 +502,4 @@ SELECT
     first_seen, last_seen, events
 FROM persons;
 
-CREATE OR REPLACE VIEW persons_v AS
-SELECT * FROM persons_as_of(as_of = '2299-12-31 23:59:59.999');
+CREATE OR REPLACE VIEW persons_v AS SELECT * FROM persons_as_of(as_of = '2299-12-31 23:59:59.999');

@@ -30,9 +30,9 @@ from tests.records import START_MS, TestRecord, raw_call
 from tests.rows import event_row, insert
 from tests.waiting import eventually
 from topics.control import Forgotten
-from topics.forget import Forget, forget_record
 from topics.keys import partition_of
 from topics.names import RAW, REJECTED, STITCHED, WORKER_GROUP
+from topics.orders import Forget, order_record
 
 HOUR_MS = 3_600_000
 FIRST_HOUR_MS = START_MS - START_MS % HOUR_MS + HOUR_MS
@@ -146,7 +146,7 @@ def test_all_that_was_received_is_accounted_for_by_hour(
 
 def forget(project: str, anonymous_id: str, user_ids: tuple[str, ...]) -> TestRecord:
     at_ms = FIRST_HOUR_MS + 2 * HOUR_MS
-    key, value, _, headers = forget_record(Forget(project, anonymous_id, user_ids), at_ms)
+    key, value, _, headers = order_record(Forget(project, anonymous_id, user_ids), at_ms)
     return TestRecord(value, headers, key, timestamp=at_ms)
 
 

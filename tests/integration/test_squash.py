@@ -1,5 +1,6 @@
 """A squash changes no answer: not when it ran, nor with all that comes later, nor where it was killed half way."""
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,9 +10,11 @@ from threading import Thread
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cli.squash import squash as squash_command
 from store.client import Store, StoreFailure
 from store.squash import MOST_STEPS, Squashed, discard, squash
 from store.tables import EVENTS, LINKS, PERSONS, PROJECTS
@@ -44,9 +47,13 @@ MONTH_S = 31 * 86400
 
 
 @pytest.fixture
-def store(store_url: str) -> Iterator[Store]:
+def address(store_url: str) -> str:
+    return f"{store_url}/squash_{uuid4().hex}"
+
+
+@pytest.fixture
+def store(address: str) -> Iterator[Store]:
     """A squash is of the whole store, so each test has one of its own."""
-    address = f"{store_url}/squash_{uuid4().hex}"
     with migrated(address) as opened:
         yield opened
         opened.command(f"DROP DATABASE {address.rpartition('/')[2]}")
@@ -141,7 +148,7 @@ def test_what_comes_later_changes_squashed_history(store: Store) -> None:
         assert asked(store, told, run) == model(told)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(phases=st.lists(st.lists(any_message, max_size=12), min_size=2, max_size=3), again=st.randoms())
 def test_any_messages_before_and_after_a_squash(
     shared_store: Store, phases: list[list[Message]], again: random.Random
@@ -300,3 +307,31 @@ def squash_or_be_superseded(store: Store) -> None:
     """A run whose scratch tables a later one took away cannot go on."""
     with suppress(StoreFailure):
         squash(store, NEW_YEAR)
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, address: str, *argv: str) -> Result:
+    monkeypatch.setenv("WHIPSTITCH_STORE", address)
+    return CliRunner().invoke(squash_command, argv)
+
+
+def test_command_tells_each_month_and_what_came_out(
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tell(store, Told(HISTORY))
+    done = run_command(monkeypatch, address, "--before", "2026-01-01", "--project", f"{run}p")
+    assert (done.exit_code, done.stderr) == (0, "squash: 1970-01 (1 of 1)\n")
+    assert done.stdout == "1 month before 2026-01-01: 12 events squashed, 0 left to joins\n"
+    again = run_command(monkeypatch, address, "--before", "2026-01-01", "--json")
+    assert json.loads(again.stdout) == {"months": 1, "squashed": 12, "joined": 0}
+
+
+def test_command_says_where_there_is_nothing_to_squash(
+    store: Store, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run_command(monkeypatch, address, "--before", "2026-01-01")
+    assert (done.exit_code, done.stdout) == (0, "nothing to squash: no month with events ended before 2026-01-01\n")
+
+
+def test_command_refuses_a_date_that_is_not_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run_command(monkeypatch, "http://127.0.0.1:1", "--before", "2999-01-01")
+    assert (done.exit_code, "must not lie in the future" in done.stderr) == (2, True)

@@ -32,8 +32,8 @@ from pipeline.rules import Rules
 from tests.records import START_MS, TestRecord, raw_call
 from tests.rows import event_row
 from topics.control import Forgotten
-from topics.forget import Forget, forget_record
 from topics.names import LINKS, STITCHED
+from topics.orders import Forget, order_record
 from topics.rejected import Reason, Step
 
 DAY = Window(0, 24 * HOUR_MS)
@@ -195,7 +195,7 @@ def test_a_record_without_a_stamp_goes_by_its_place_whatever_its_body_says() -> 
 
 
 def test_what_stands_for_no_message_is_left_out() -> None:
-    key, value, at_ms, headers = forget_record(Forget("p", "A", ("U",)), START_MS)
+    key, value, at_ms, headers = order_record(Forget("p", "A", ("U",)), START_MS)
     assert isinstance(raw_message(TestRecord(value, headers, key, timestamp=at_ms)), Forget)
     assert letter_message(letter(raw_call({"anonymousId": "A"}), "link", Reason.BLOCKED_ID)) is None
     assert letter_message(letter(TestRecord(b"{}", topic=LINKS), "sink", Reason.STORE_REFUSED)) is None

@@ -29,9 +29,9 @@ from tests.records import TestRecord
 from topics import control, edges
 from topics.control import Forgotten
 from topics.edges import EdgeAction, EdgeFact, EdgeKind
-from topics.forget import read_forget
 from topics.keys import partition_of
 from topics.names import IDENTITY_CHANGELOG, LINKS, MERGES, PROJECTS, RAW, STITCHED
+from topics.orders import Forget, read_order
 
 SOMEBODY = Person("p", (person_id("p", "U1", None),), ("U1", "U2"), ("A", "B"), None, 1000)
 GONE = Forgotten("p", str(person_id("p", "U1", None)), 1000)
@@ -79,7 +79,8 @@ def test_workers_are_told_on_the_partition_of_each_anonymous_id() -> None:
     assert {key: partition for key, (partition, _) in records.items()} == {
         key: partition_of(key, 8) for key in (b"p|a:A", b"p|a:B")
     }
-    assert {read_forget(TestRecord(value)).user_ids for _, value in records.values()} == {("U1", "U2")}
+    orders = [read_order(TestRecord(value)) for _, value in records.values()]
+    assert {order.user_ids for order in orders if isinstance(order, Forget)} == {("U1", "U2")}
 
 
 def test_of_somebody_who_was_never_a_user_workers_are_told_nothing() -> None:

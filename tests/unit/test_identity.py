@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.identity import NOBODY, Ownership, decode, encode, owner_at, with_fact
+from pipeline.identity import NOBODY, Ownership, corrected, decode, encode, owner_at, with_fact, without_users
 from topics.links import LinkFact, LinkKind
 
 MAX_USERS = 10
@@ -93,3 +93,35 @@ def test_the_order_of_arrival_does_not_matter(both: tuple[list[LinkFact], list[L
 def test_state_survives_its_encoding(each: list[LinkFact]) -> None:
     state = after(*each)
     assert decode(encode(state)) == state
+
+
+def test_a_correction_takes_points_out_and_puts_others_in() -> None:
+    state = after(fact("U1", 2), fact("U2", 5))
+    assert corrected(state, [(2.0, "m2")], [fact("U3", 1)], MAX_USERS) == after(fact("U2", 5), fact("U3", 1))
+    assert corrected(state, [(2.0, "m2"), (5.0, "m5")], [], MAX_USERS) is NOBODY
+
+
+def test_an_id_that_knows_no_other_user_is_forgotten_with_its_resets() -> None:
+    assert without_users(after(fact("U1", 2), fact(None, 3)), ["U1"]) is NOBODY
+    assert without_users(after(fact("U1", 2), fact("U2", 3)), ["U1"]) == after(fact("U2", 3))
+
+
+many_facts = st.builds(
+    fact,
+    user=st.sampled_from([None, "U1", "U2"]),
+    at=st.integers(0, 40).map(lambda n: n * 450.0),
+    kind=st.sampled_from([LinkKind.EXACT, LinkKind.IMPLICIT, LinkKind.IMPLICIT, LinkKind.FIRST]),
+    message_id=st.none(),
+)
+
+
+@given(
+    st.lists(many_facts, min_size=18, max_size=40, unique_by=lambda each: each.message_id).flatmap(
+        lambda each: st.tuples(st.just(each), st.permutations(each))
+    )
+)
+def test_the_order_does_not_matter_where_there_are_more_facts_than_are_kept(
+    both: tuple[list[LinkFact], list[LinkFact]],
+) -> None:
+    given_order, other_order = both
+    assert after(*given_order) == after(*other_order)

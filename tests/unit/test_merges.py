@@ -116,6 +116,18 @@ def test_a_forgotten_user_leaves_no_step() -> None:
     assert {each.user_id: each.new_user_id for each in changes(decision)} == {"b": "b", "a": "a"}
 
 
+def test_a_fact_that_is_taken_away_and_stated_again_counts() -> None:
+    record, tombstone = merge("a", "b", 5), TestRecord(None, key=merge("a", "b", 5).key)
+    together, apart = Merges(), Merges()
+    assert len(steps(decided(together, record, tombstone, record))) == 2
+    decided(apart, record)
+    decided(apart, tombstone)
+    assert len(steps(decided(apart, record))) == 2
+    changed = merge("a", "c", 5)
+    assert changed.key == record.key
+    assert {each.user_id for each in steps(decided(together, tombstone, changed))} == {"c"}
+
+
 def test_facts_gone_from_the_log_leave_no_step_either() -> None:
     published = decided(Merges(), merge("a", "b", 5)).steps
     decision = decided(Merges(as_published(published), 2), TestRecord(None, key=b"p|e:1:x"))

@@ -9,10 +9,10 @@ import pytest
 from replay.errors import Refused
 from replay.export_line import line_of, read_lines, record_of
 from tests.records import TestRecord, raw_call
-from topics.forget import Forget, forget_record
+from topics.orders import Forget, order_record
 from topics.records import RawRecord
 
-KEY, VALUE, AT_MS, HEADERS = forget_record(Forget("p", "A", ("u",)), 1_790_000_000_000)
+KEY, VALUE, AT_MS, HEADERS = order_record(Forget("p", "A", ("u",)), 1_790_000_000_000)
 RECORDS = [
     raw_call({"type": "track", "event": "E", "anonymousId": "A", "properties": {"price": 1.50}}, offset=7),
     raw_call(b'{"type": "track",  "n": 1e999, "a": 1, "a": 2, "s": "\\ud83d"}', message_id="odd"),

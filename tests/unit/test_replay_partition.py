@@ -10,7 +10,7 @@ from replay.scope import Scope
 from replay.source import Batch
 from replay.state import Progress
 from tests.records import START_MS, TestRecord, raw_call
-from topics.forget import Forget, forget_record
+from topics.orders import Forget, order_record
 from topics.stitched import decode
 
 RULES = Rules([], max_event_bytes=32 * 1024)
@@ -91,7 +91,7 @@ def test_what_came_after_the_range_is_known_to_what_stands_behind_it() -> None:
 def test_an_order_to_forget_is_obeyed() -> None:
     given = partition()
     decided_in([RECORDS[:4]], given)
-    key, value, at_ms, headers = forget_record(Forget("p", "A", ("u",)), START_MS + 600)
+    key, value, at_ms, headers = order_record(Forget("p", "A", ("u",)), START_MS + 600)
     forget = TestRecord(value, headers, key, offset=4, timestamp=at_ms)
     [decided] = decided_in([[forget, call(5, 700, "anonymous again")]], given)
     assert decode(decided.decisions[0].stitched[0][1] or b"").stitched_user_id is None

@@ -14,7 +14,7 @@ from replay.scope import Scope, Where
 from replay.state import Overrides, Progress, Replay, Status, chosen, totals
 from tests.records import START_MS, TestRecord, raw_call
 from topics.control import Project
-from topics.forget import Forget, forget_record
+from topics.orders import Forget, order_record
 
 NOW_MS = START_MS + 10_000
 SETTINGS = load({}, Path("/nowhere"))
@@ -87,7 +87,7 @@ def test_totals_sum_the_partitions() -> None:
 
 
 def forget(project_id: str, at_ms: int) -> TestRecord:
-    key, value, timestamp, headers = forget_record(Forget(project_id, "A", ("u",)), at_ms)
+    key, value, timestamp, headers = order_record(Forget(project_id, "A", ("u",)), at_ms)
     return TestRecord(value, headers, key, timestamp=timestamp)
 
 

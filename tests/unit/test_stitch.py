@@ -9,8 +9,8 @@ from pipeline.stitch import Decision, decide
 from tests.records import START_MS, TestRecord, raw_call
 from topics import edges, links, stitched
 from topics.control import Policy, Project
-from topics.forget import FORGET_HEADER, Forget, forget_record
 from topics.links import LinkKind
+from topics.orders import ORDER_HEADER, Forget, order_record
 from topics.raw import Dialect
 from topics.rejected import Reason, read_rejection
 from topics.stitched import StitchedEvent
@@ -168,7 +168,7 @@ def test_any_split_into_batches_gives_the_same_rows_and_state() -> None:
 
 
 def forget(n: int, *users: str) -> TestRecord:
-    key, value, _, headers = forget_record(Forget("p", "A", users), START_MS)
+    key, value, _, headers = order_record(Forget("p", "A", users), START_MS)
     return TestRecord(value=value, headers=headers, key=key, offset=n)
 
 
@@ -235,5 +235,5 @@ def test_the_policy_of_the_project_decides_at_write_time_too() -> None:
 
 def test_an_order_that_cannot_be_read_is_a_dead_letter() -> None:
     for value in (b"{", b"[" * 100_000):
-        decision = World().take(TestRecord(value=value, headers=((FORGET_HEADER, b""),), key=b"p|a:A"))
+        decision = World().take(TestRecord(value=value, headers=((ORDER_HEADER, b""),), key=b"p|a:A"))
         assert [read_rejection(headers).reason for _, _, _, headers in decision.rejected] == [Reason.NO_STAMP]
