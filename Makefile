@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: up test lint bench fuzz help clean
+.PHONY: up test lint bench chaos fuzz help clean
 
 up: $(RUNTIME)  ## start everything and take events (more options: make up ARGS="--port 9000")
 	@exec $(BIN)/whipstitch up $(ARGS)
@@ -26,9 +26,17 @@ lint: $(RUNTIME) $(DEV)  ## style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 
-bench: $(RUNTIME)  ## what an event costs, as ratios (a few minutes; leave the machine alone meanwhile)
+bench: $(RUNTIME)  ## what an event costs, as ratios (half an hour; leave the machine alone meanwhile)
 	@$(BIN)/python -m bench.drain
 	@$(BIN)/python -m bench.ingress
+	@$(BIN)/python -m bench.identity
+	@$(BIN)/python -m bench.dedupe
+	@$(BIN)/python -m bench.views
+	@$(BIN)/python -m bench.latency
+	@$(BIN)/python -m bench.replay
+
+chaos: $(RUNTIME) $(DEV)  ## kill, pause and fill each part under load, and hold the promise (20 minutes; ARGS="--seed 7")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 fuzz: $(RUNTIME) $(DEV)  ## 200,000 odd requests against the real ingress and worker (about 20 minutes)
 	@$(BIN)/python -m tests.fuzz --count 200000 $(ARGS)

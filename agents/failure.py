@@ -9,13 +9,22 @@ import sys
 from typing import NoReturn
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+STAY_DOWN = 78  # EX_CONFIG: what starts it again does no good before somebody has looked
 
 logger = logging.getLogger(__name__)
 
 
+class StandDown(Exception):
+    """Going on would do harm. The message says what a person has to do before the worker is started again."""
+
+
 def die(where: str, error: BaseException) -> NoReturn:
-    """Say what failed and where, with the traceback, and end the process with EXIT_CODE."""
-    logger.critical("%s failed; ending the worker with its offsets uncommitted", where, exc_info=error)
+    """Say what failed and where, and end the process: with STAY_DOWN for StandDown, else with EXIT_CODE and the
+    traceback."""
+    if isinstance(error, StandDown):
+        logger.critical("%s stops: %s", where, error)
+    else:
+        logger.critical("%s failed; ending the worker with its offsets uncommitted", where, exc_info=error)
     logging.shutdown()
     sys.stderr.flush()
-    os._exit(EXIT_CODE)
+    os._exit(STAY_DOWN if isinstance(error, StandDown) else EXIT_CODE)

@@ -5,12 +5,15 @@ only once its event is in `events.stitched`, which is the log that the dedupe st
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
+from agents.failure import StandDown
 from broker.log import LogReader
 from broker.producer import DurableProducer
 from pipeline.dedupe import SLACK_S, SeenIds, seen_id
+from pipeline.rejection_limit import RejectionLimit, refused_by_sender
 from pipeline.rules import Rules
 from pipeline.stitch import Decision, decide
 from topics.keys import partition_of
@@ -33,6 +36,7 @@ class Stitcher:
         window_s: float,
         partitions: int,
         dedupe_folder: Path,
+        rejections: RejectionLimit,
     ) -> None:
         self._producer = producer
         self._log = log
@@ -41,6 +45,7 @@ class Stitcher:
         self._window_s = window_s
         self._partitions = partitions
         self._dedupe_folder = dedupe_folder
+        self._rejections = rejections
         self._seen: dict[int, SeenIds] = {}
         self._behind: set[int] = set()
 
@@ -58,7 +63,8 @@ class Stitcher:
     async def settle(self, partition: int, records: Sequence[RawRecord]) -> Decision:
         """Take one batch from raw records to durable outputs and remembered state.
 
-        Raises BrokerUnavailable: then some outputs may be durable, none is remembered, and calling it again is safe,
+        Raises StandDown where too much is refused; all of it is durable. Raises BrokerUnavailable: then some outputs
+        may be durable, none is remembered, and calling it again is safe,
         as it begins by reading what became durable.
         """
         try:
@@ -82,6 +88,8 @@ class Stitcher:
         end = await self._publish(STITCHED, partition, decision.stitched)
         # Step 5. Only now remember.
         self._remember(partition, seen, decision, end)
+        # Step 6. Where most of what comes is refused, something of ours is wrong: stop before more of it is.
+        self._stop_if_too_much_is_refused(decision)
         return decision
 
     async def _publish(self, topic: str, partition: int, records: Sequence[Record]) -> int | None:
@@ -91,6 +99,12 @@ class Stitcher:
         """Each project's to its own partition, whose one writer of persons sees them all."""
         for project_id, records in edges.items():
             await self._publish(MERGES, partition_of(project_id.encode(), self._partitions), records)
+
+    def _stop_if_too_much_is_refused(self, decision: Decision) -> None:
+        refused = refused_by_sender(decision.rejected)
+        exceeded = self._rejections.add(len(decision.stitched), refused, time.monotonic())
+        if exceeded:
+            raise StandDown(str(exceeded))
 
     def _remember(self, partition: int, seen: SeenIds, decision: Decision, end: int | None) -> None:
         seen.remember_new(list(decision.claimed), list(decision.claimed.values()))

@@ -5,6 +5,7 @@ Arrives: settings with concrete addresses. Leaves: an exit code; 0 after SIGTERM
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from broker.log import LogReader
 from broker.producer import DurableProducer
 from pipeline import dead_letters, rows
 from pipeline.batch import BatchLimits
+from pipeline.rejection_limit import RejectionLimit, RejectionRule
 from pipeline.rules import Rules
 from pipeline.settings import Settings
 from store.client import Store, open_store
@@ -114,7 +116,12 @@ def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: in
     owners = stored(identity_table(app, partitions))
     rules = _CurrentRules(world.follower, settings.max_event_bytes)
     folder = settings.data / "dedupe" / (settings.worker_id or "worker")
-    stitcher = Stitcher(world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions, folder)
+    rejections = RejectionLimit(
+        RejectionRule(settings.rejection_limit_events, settings.rejection_limit), time.monotonic()
+    )
+    stitcher = Stitcher(
+        world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions, folder, rejections
+    )
     add_stitch_agent(app, stitcher, pulse)
     app.close_at_the_end(stitcher.close)
     add_merge_agent(app, Merger(world.producer, world.merges_log, rules), pulse)

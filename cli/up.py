@@ -129,7 +129,10 @@ class _Run:
                 log = f"its log is {self._files.log(part)}, and ends:\n{last_words}"
                 if not self._is_ready and deaths >= MOST_DEATHS_AT_START:
                     raise EmbeddedError(f"{part}: died {deaths} times while starting; {log}")
-                _say(f"{part} died (code {code}) and starts again in {retry_in_s:g} s; {log}")
+                what_now = (
+                    "stays down until the next `up`" if retry_in_s is None else f"starts again in {retry_in_s:g} s"
+                )
+                _say(f"{part} died (code {code}) and {what_now}; {log}")
             case Refused(part, problem, retry_in_s):
                 if not self._is_ready:
                     raise EmbeddedError(problem)

@@ -21,6 +21,7 @@ from embedded.errors import EmbeddedError
 LONGEST_DELAY_S = 30.0
 RECOVERED_AFTER_S = 60.0
 LAST_WORDS = 5
+STAYS_DOWN = 78  # EX_CONFIG of sysexits.h: what a part ends with that starting it again would not help
 
 
 class Running(Protocol):
@@ -75,10 +76,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Died:
+    """`retry_in_s` is None where it stays down until somebody has looked."""
+
     part: str
     code: int
     deaths: int
-    retry_in_s: float
+    retry_in_s: float | None
     last_words: str
 
 
@@ -191,5 +194,8 @@ class _Watch(threading.Thread):
         running.stop()  # it has gone, but may hold its folder's lock
         restarts = restarts.died(began_at_s, time.monotonic())
         last_words = processes.last_lines(self.part.log_file, LAST_WORDS)
-        self._inbox.put(Died(self.part.name, code, restarts.deaths, restarts.delay_s, last_words))
+        retry_in_s = restarts.delay_s if code != STAYS_DOWN else None
+        self._inbox.put(Died(self.part.name, code, restarts.deaths, retry_in_s, last_words))
+        if retry_in_s is None:
+            self.stopping.wait()
         return restarts

@@ -64,6 +64,14 @@ class Settings(BaseModel):
     stuck_after_s: int = Field(
         600, ge=30, description="seconds without progress after which a worker that has work ends, to be started again"
     )
+    rejection_limit: float = Field(
+        0.5, gt=0, le=1, description="share of refused events, of all senders but the worst, at which a worker stops"
+    )
+    rejection_limit_events: int = Field(
+        10_000,
+        ge=100,
+        description="events over which that share is taken; as many in 30 s with none stored stop it too",
+    )
     sink_max_rows: int = Field(50_000, ge=1, description="rows at which the sink inserts")
     sink_max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="bytes at which the sink inserts")
     sink_max_wait_s: float = Field(0.25, gt=0, le=60, description="seconds after which the sink inserts what it has")

@@ -283,6 +283,17 @@ def test_squash_that_is_killed_at_any_step_changes_no_answer(store: Store) -> No
     )
 
 
+def test_what_a_killed_run_is_still_writing_is_broken_off(store: Store) -> None:
+    told = Told(HISTORY)
+    run = tell(store, told)
+    store.command("CREATE TABLE squash_run_1_owners (one UInt8) ENGINE = Memory")
+    stuck = "UPDATE squashed_user_id = toString(throwIf(true, 'squash_run_1_owners')) WHERE true"
+    store.command(f"ALTER TABLE {EVENTS} {stuck} SETTINGS mutations_sync = 0")
+    squash(store, NEW_YEAR)
+    assert asked(store, told, run) == model(told)
+    assert store.query("SELECT command FROM system.mutations WHERE database = currentDatabase() AND NOT is_done") == []
+
+
 def test_two_at_once_beside_inserts_change_no_answer(store: Store) -> None:
     told = Told(HISTORY)
     run = tell(store, told)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from agents.failure import EXIT_CODE
+from agents.failure import EXIT_CODE, STAY_DOWN
 from tests.fixtures.system import BUG, System
 from tests.records import START_MS, TestRecord, raw_call
 from tests.waiting import eventually
@@ -143,6 +143,22 @@ def test_a_bug_ends_the_process_and_commits_nothing(system: System, project: str
         eventually(lambda: stored(system, project) == {"m1"}, "the event after the bug was mended")
 
 
+WATCHFUL = "import os; os.environ['WHIPSTITCH_REJECTION_LIMIT_EVENTS'] = '100'; "
+
+
+def test_a_worker_that_refuses_what_everybody_sends_stops_and_is_not_to_be_started_again(
+    system: System, project: str
+) -> None:
+    refused = [
+        raw_call({"type": "nonsense"}, project_id=project, offset=n, message_id=f"m{n}", ip=f"192.0.2.{n}")
+        for n in range(120)
+    ]
+    with system.worker(WATCHFUL) as worker:
+        system.publish(*refused)
+        assert worker.wait(60) == STAY_DOWN
+    assert "dead-letters retry" in system.log_of(worker)
+
+
 STUCK = """
 import asyncio, agents.stitch, agents.watchdog, agents.worker
 agents.watchdog._LOOK_EVERY_S = 0.2
@@ -157,7 +173,7 @@ def test_a_worker_that_stands_still_without_an_error_ends_and_says_where(system:
     with system.worker(STUCK) as worker:
         system.publish(track(project, "m1"))
         assert worker.wait(30) == EXIT_CODE
-    assert "1 of events.raw" in system.log_of(worker)
+    assert " of events.raw " in system.log_of(worker)
     with system.worker():
         eventually(lambda: stored(system, project) == {"m1"}, "the event, by a worker that works")
 
