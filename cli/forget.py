@@ -7,8 +7,8 @@ comes first; then the workers' state, which is told by facts that the store stil
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Literal
 
 import click
@@ -20,7 +20,7 @@ from cli import control
 from cli.identity_tree import printable
 from cli.output import instant, json_option, write_columns, write_json
 from cli.problems import telling
-from cli.progress import progress
+from cli.stage import stage
 from embedded.addresses import resolve
 from embedded.errors import EmbeddedError
 from pipeline.forget import NOBODY, CannotTell, Kept, Person, Step, choose, kept, tombstones
@@ -99,7 +99,7 @@ def forget(
 
 
 async def _wait_until_stored(settings: Settings, now_ms: int, max_standstill_s: float) -> None:
-    forgetting = Forgetting(settings, max_standstill_s, _stage)
+    forgetting = Forgetting(settings, max_standstill_s, stage)
     try:
         await forgetting.start()
         await forgetting.wait_until_stored(now_ms / 1000 + IN_FLIGHT_S)
@@ -126,7 +126,7 @@ def _remove(settings: Settings, person: Person, departure: Departure, max_stands
         # Step 2. The workers' state, while the store has the facts that say what is in it.
         withdrawn = asyncio.run(_taken_out(settings, person, departure, max_standstill_s))
         # Step 3. The store.
-        removed = departure.remove(withdrawn, _stage)
+        removed = departure.remove(withdrawn, stage)
         departure.end()
     except (BrokerError, StoreError) as error:
         raise click.ClickException(f"{error}; the person is there in part: repeat the command") from error
@@ -136,29 +136,13 @@ def _remove(settings: Settings, person: Person, departure: Departure, max_stands
 async def _taken_out(
     settings: Settings, person: Person, departure: Departure, max_standstill_s: float
 ) -> Sequence[Step]:
-    forgetting = Forgetting(settings, max_standstill_s, _stage)
+    forgetting = Forgetting(settings, max_standstill_s, stage)
     try:
         await forgetting.start()
         await forgetting.take_out(person, departure.edges())
         return await forgetting.withdrawn(person.project_id, departure.steps())
     finally:
         await forgetting.stop()
-
-
-@contextmanager
-def _stage(doing: str) -> Iterator[Callable[[int], None]]:
-    """Shows what is left of some work as what is done of it."""
-    with ExitStack() as shown:
-        left, advance = 0, None
-
-        def told(now_left: int) -> None:
-            nonlocal left, advance
-            if advance is None:
-                advance = shown.enter_context(progress(doing, now_left))
-            advance(max(0, left - now_left))
-            left = now_left
-
-        yield told
 
 
 def _report(settings: Settings, person: Person, counts: Mapping[str, int], dry_run: bool, as_json: bool) -> None:

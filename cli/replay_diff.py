@@ -13,8 +13,8 @@ from cli.output import json_option, write_columns, write_json
 from cli.problems import telling
 from cli.replay_html import page
 from cli.replay_options import of_what, replay_argument
-from cli.replay_stage import stage
 from cli.replay_tables import Table, tables
+from cli.stage import stage
 from embedded.addresses import resolve
 from embedded.errors import EmbeddedError
 from pipeline.settings import SettingsError, load

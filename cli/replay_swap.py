@@ -9,7 +9,7 @@ from cli import control
 from cli.problems import telling
 from cli.replay_options import of_what, replay_argument
 from cli.replay_progress import progress
-from cli.replay_stage import stage
+from cli.stage import stage
 from embedded.addresses import resolve
 from embedded.errors import EmbeddedError
 from pipeline.settings import SettingsError, load

@@ -258,6 +258,25 @@ def test_tie_that_the_replay_no_longer_has_is_taken_from_the_merge_agent(system:
         assert resolved(system, project)["u1"] == "U1"
 
 
+def stitched(system: System, project: str, message_id: str) -> list[str | None]:
+    """What was known of the event when it was taken; nothing before it is stored."""
+    sql = "SELECT stitched_user_id FROM events WHERE project_id = {p:String} AND message_id = {m:String}"
+    return [row["stitched_user_id"] for row in system.rows(sql, p=project, m=message_id)]
+
+
+def test_what_comes_after_a_swap_is_attributed_by_the_facts_that_hold_then(system: System, project: str) -> None:
+    with lived(system, project):
+        system.publish(call(project, "before", AFTER_MS + 1, anonymousId="A"))
+        eventually(lambda: stitched(system, project, "before") == [None], "an event of nobody")
+        started(project)
+        ran("swap", "--keep")
+        system.publish(call(project, "after", AFTER_MS + 2, anonymousId="A"))
+        eventually(lambda: stitched(system, project, "after") == ["U"], "an event of the user")
+        ran("swap", "--back")
+        system.publish(call(project, "back", AFTER_MS + 3, anonymousId="A"))
+        eventually(lambda: stitched(system, project, "back") == [None], "an event of nobody again")
+
+
 def test_event_put_back_into_the_range_after_the_replay_is_taken_in_before_the_swap(
     system: System, project: str
 ) -> None:
