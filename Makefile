@@ -8,6 +8,8 @@ VENV_MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime-installed
 DEV := $(VENV)/dev-installed
 ARGS ?=
+# Tests mostly wait for servers: more processes than cores are right.
+JOBS ?= 3
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
@@ -19,7 +21,7 @@ up: $(RUNTIME)  ## start everything and take events (more options: make up ARGS=
 	@exec $(BIN)/whipstitch up $(ARGS)
 
 test: $(RUNTIME) $(DEV)  ## the whole test suite (one part of it: make test ARGS=tests/unit)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(RUNTIME) $(DEV)  ## style, formatting and types
 	$(BIN)/ruff check .

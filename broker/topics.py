@@ -91,11 +91,10 @@ def _config_problems(topic: Topic, config: dict[str, str], settings: Settings) -
     policy = config.get("cleanup.policy", "")
     if policy != topic.cleanup:
         yield f"{topic.name} has cleanup.policy={policy}: {_alter(topic, 'cleanup.policy', topic.cleanup)}"
-    wanted_ms, has_ms = _retention_ms(topic, settings), int(config.get("retention.ms", _FOREVER_MS))
-    if topic.cleanup is Cleanup.DELETE and has_ms != _FOREVER_MS and (wanted_ms == _FOREVER_MS or has_ms < wanted_ms):
-        wanted = "for ever" if wanted_ms == _FOREVER_MS else f"{wanted_ms // 1000} s"
+    wanted_ms, has_ms = settings.raw_retention_s * 1000, int(config.get("retention.ms", _FOREVER_MS))
+    if topic.cleanup is Cleanup.DELETE and _FOREVER_MS != has_ms < wanted_ms:
         yield (
-            f"{topic.name} keeps records {has_ms // 1000} s and must keep them {wanted}: "
+            f"{topic.name} keeps records {has_ms // 1000} s and must keep them {settings.raw_retention_s} s: "
             f"{_alter(topic, 'retention.ms', wanted_ms)}"
         )
     has_bytes = int(config.get("retention.bytes", _FOREVER_MS))
@@ -119,7 +118,7 @@ def _new_topic(topic: Topic, found: dict[str, Found], settings: Settings) -> New
     partitions = _data_partitions(found, settings) if topic.partitions == "data" else topic.partitions
     config = {"cleanup.policy": str(topic.cleanup), "max.message.bytes": str(MAX_MESSAGE_BYTES)}
     if topic.cleanup is Cleanup.DELETE:
-        config |= {"retention.ms": str(_retention_ms(topic, settings)), "retention.bytes": "-1"}
+        config |= {"retention.ms": str(settings.raw_retention_s * 1000), "retention.bytes": "-1"}
     return NewTopic(topic.name, partitions, settings.replication, topic_configs=config)
 
 
@@ -127,10 +126,6 @@ def _data_partitions(found: dict[str, Found], settings: Settings) -> int:
     """The count that all data topics must have: that of `events.raw`, else of any that is there, else the setting."""
     counts = [found[topic.name].partitions for topic in TOPICS if topic.partitions == "data" and topic.name in found]
     return counts[0] if counts else settings.partitions
-
-
-def _retention_ms(topic: Topic, settings: Settings) -> int:
-    return {"raw": settings.raw_retention_s * 1000, "forever": _FOREVER_MS}[topic.retention]
 
 
 @asynccontextmanager

@@ -151,9 +151,9 @@ def step_key(project_id: str, step: Step) -> bytes:
 
 def kept(settings: Settings, now_ms: int) -> list[Kept]:
     """The topics that hold events or facts, and how long they will keep those that are in them now."""
-    until_ms = {"raw": now_ms + settings.raw_retention_s * 1000, "forever": None}
+    until_ms = {Cleanup.DELETE: now_ms + settings.raw_retention_s * 1000, Cleanup.COMPACT: None}
     return [
-        Kept(topic.name, topic.cleanup is Cleanup.COMPACT, until_ms[topic.retention])
+        Kept(topic.name, topic.cleanup is Cleanup.COMPACT, until_ms[topic.cleanup])
         for topic in TOPICS
         if topic.partitions == "data"
     ]

@@ -1,3 +1,17 @@
-"""Real parts for every test: one Kafka and one embedded store, started once a run."""
+"""Real parts for every test: one Kafka and one embedded store, started once for each of pytest's processes."""
+
+from pathlib import Path
+
+import pytest
 
 pytest_plugins = ["tests.fixtures.kafka", "tests.fixtures.store", "tests.fixtures.system"]
+
+# They start `whipstitch up`, which takes a port of its own choice where that is free.
+_ONE_AT_A_TIME = {"test_up.py", "test_first_hour.py", "test_chaos.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests share a process where there are several: those of a module, as they share what they start."""
+    for item in items:
+        group = "up" if Path(item.path).name in _ONE_AT_A_TIME else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))

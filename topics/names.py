@@ -26,29 +26,23 @@ class Cleanup(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Topic:
     """One topic as it must be. `partitions` "data" means: as many as every other data topic, so that what a key
-    leaves on one partition of `events.raw` it leaves on the same partition of every topic behind it."""
+    leaves on one partition of `events.raw` it leaves on the same partition of every topic behind it. What is not
+    compacted is kept as long as `events.raw`."""
 
     name: str
     holds: str
     partitions: Literal["data", 1]
     cleanup: Cleanup
-    retention: Literal["raw", "forever"]
 
 
 TOPICS = (
-    Topic(RAW, "what clients sent, with what the ingress stamped; the source of truth", "data", Cleanup.DELETE, "raw"),
-    Topic(
-        STITCHED,
-        "events checked, deduplicated, attributed; the log of dedupe",
-        "data",
-        Cleanup.DELETE,
-        "raw",
-    ),
-    Topic(REJECTED, "dead letters: the original record and why", "data", Cleanup.DELETE, "raw"),
-    Topic(LINKS, "facts that tie an anonymous id to a user, and resets", "data", Cleanup.DELETE, "raw"),
-    Topic(MERGES, "facts that tie two users, or part them", "data", Cleanup.COMPACT, "forever"),
-    Topic(PERSONS, "which users are one person, and since when", "data", Cleanup.COMPACT, "forever"),
-    Topic(CHANGES, "users that became another person, for consumers that follow", "data", Cleanup.DELETE, "raw"),
-    Topic(IDENTITY_CHANGELOG, "the identity table: anonymous id to owners", "data", Cleanup.COMPACT, "forever"),
-    Topic(PROJECTS, "projects, keys and their settings", 1, Cleanup.COMPACT, "forever"),
+    Topic(RAW, "what clients sent, with what the ingress stamped; the source of truth", "data", Cleanup.DELETE),
+    Topic(STITCHED, "events checked, deduplicated, attributed; the log of dedupe", "data", Cleanup.DELETE),
+    Topic(REJECTED, "dead letters: the original record and why", "data", Cleanup.DELETE),
+    Topic(LINKS, "facts that tie an anonymous id to a user, and resets", "data", Cleanup.DELETE),
+    Topic(MERGES, "facts that tie two users, or part them", "data", Cleanup.COMPACT),
+    Topic(PERSONS, "which users are one person, and since when", "data", Cleanup.COMPACT),
+    Topic(CHANGES, "users that became another person, for consumers that follow", "data", Cleanup.DELETE),
+    Topic(IDENTITY_CHANGELOG, "the identity table: anonymous id to owners", "data", Cleanup.COMPACT),
+    Topic(PROJECTS, "projects, keys and their settings", 1, Cleanup.COMPACT),
 )

@@ -38,12 +38,3 @@ ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(rejected_at)
 ORDER BY (source_topic, source_partition, source_offset, step, reason)
 SETTINGS non_replicated_deduplication_window = 1000;
-
-CREATE OR REPLACE VIEW rejected_events AS
-SELECT
-    project_id, message_id, type, event_name, anonymous_id, user_id, stitched_user_id, session_id,
-    timestamp, original_timestamp, sent_at, received_at,
-    properties, traits, context, integrations, library, warnings, raw,
-    reason, detail, rejected_at,
-    step, source_topic, source_partition, source_offset, record_key, headers
-FROM rejected_events_stored FINAL;

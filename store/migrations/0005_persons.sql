@@ -94,6 +94,17 @@ SETTINGS non_replicated_deduplication_window = 1000;
 -- Of version 4, and in no other.
 DROP VIEW IF EXISTS anonymous_id_owners;
 
+-- Dead letters. One that was dropped leaves a note in the table, by which the audit knows that it was not lost.
+CREATE OR REPLACE VIEW rejected_events AS
+SELECT
+    project_id, message_id, type, event_name, anonymous_id, user_id, stitched_user_id, session_id,
+    timestamp, original_timestamp, sent_at, received_at,
+    properties, traits, context, integrations, library, warnings, raw,
+    reason, detail, rejected_at,
+    step, source_topic, source_partition, source_offset, record_key, headers
+FROM rejected_events_stored FINAL
+WHERE step != 'dropped';
+
 -- Facts that do not count, because their message came before and said something else: of a repeated message only the
 -- first receipt counts, also where that one made no fact. They are few, so that a view takes them as one constant,
 -- which a query computes once however often it reads the facts.

@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from tests.integration.ingress_process import free_port, pausable_kafka
 from tests.waiting import eventually
 from topics.control import Key, Project, key_hash, key_hint, new_key
-from topics.names import LINKS, PROJECTS, RAW, STITCHED, TOPICS, Cleanup
+from topics.names import PROJECTS, RAW, STITCHED, TOPICS, Cleanup
 from topics.records import Record
 
 NOW_MS = 1_790_000_000_000
@@ -252,14 +252,14 @@ def test_topics_are_created_once_though_two_do_it_at_once(own_kafka: RunningKafk
 
 
 def as_needed(settings: Settings) -> dict[str, Found]:
-    retention_ms = {"raw": settings.raw_retention_s * 1000, "week": 7 * 86_400_000, "forever": -1}
+    retention_ms = {Cleanup.DELETE: settings.raw_retention_s * 1000, Cleanup.COMPACT: 7 * 86_400_000}
     return {
         topic.name: Found(
             partitions=1 if topic.partitions == 1 else 3,
             has_leaders=True,
             config={
                 "cleanup.policy": topic.cleanup,
-                "retention.ms": str(retention_ms[topic.retention] if topic.cleanup is Cleanup.DELETE else 604_800_000),
+                "retention.ms": str(retention_ms[topic.cleanup]),
                 "retention.bytes": "-1",
                 "max.message.bytes": str(MAX_MESSAGE_BYTES),
             },
@@ -273,7 +273,6 @@ WRONG: dict[str, tuple[str, dict[str, str] | int, str]] = {
     "more partitions": (STITCHED, 4, "delete events.stitched"),
     "two control partitions": (PROJECTS, 2, "create it anew"),
     "short retention": (RAW, {"retention.ms": "1000"}, "must keep them 31536000 s"),
-    "finite retention": (LINKS, {"retention.ms": "1000"}, "must keep them for ever"),
     "bounded size": (RAW, {"retention.bytes": "1000"}, "retention.bytes=-1"),
     "compacted data": (RAW, {"cleanup.policy": "compact"}, "cleanup.policy=delete"),
     "control that expires": (PROJECTS, {"cleanup.policy": "delete"}, "cleanup.policy=compact"),

@@ -69,7 +69,7 @@ def test_help_has_an_example_that_is_a_right_use(name: str) -> None:
     assert f"whipstitch {name}" in line
 
 
-@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("name", sorted(READS))
 def test_what_reads_can_print_json(name: str) -> None:
     assert "--json" in {option for parameter in LEAVES[name].params for option in parameter.opts}
 
