@@ -9,10 +9,12 @@ Topics that are read this way are declared with `acks=False`: Faust's own acknow
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import faust
 from aiokafka import ConsumerRecord
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -41,10 +43,19 @@ class BatchConsumer(driver.Consumer):
         for tp, records in polled.items():
             if self.should_stop or not self.flow_active:
                 return
-            # Once a rebalance has begun, what was polled is polled again from the committed offset.
-            if records and (not self.app.rebalancing or self._is_changelog_tp(tp)):
-                for message in self._messages(tp, records):
-                    yield tp, message
+            if not records:
+                continue
+            if self.app.rebalancing and not self._is_changelog_tp(tp):
+                await self._poll_again(tp, records[0].offset)
+                continue
+            for message in self._messages(tp, records):
+                yield tp, message
+
+    async def _poll_again(self, tp: TP, offset: int) -> None:
+        """What a poll brings that began before a rebalance is not delivered. Faust seeks to the committed offset, which
+        may be behind us already: then nothing else would bring it again."""
+        with suppress(IllegalStateError):  # the partition is another worker's now
+            await self.seek(tp, offset)
 
     def _readable(self) -> set[TP]:
         """The partitions to poll. While Faust recovers its tables, their changelogs alone: it resumes the streams
