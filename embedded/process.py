@@ -183,9 +183,10 @@ def read_run(file: Path) -> Run | None:
         run = Run(**json.loads(file.read_text()))
         alive = psutil.Process(run.pid)
         is_same = abs(alive.create_time() - run.started_at_s) < _SAME_START_S
+        has_ended = alive.status() == psutil.STATUS_ZOMBIE
     except (OSError, ValueError, TypeError, psutil.NoSuchProcess):
         return None
-    return run if is_same and alive.status() != psutil.STATUS_ZOMBIE else None
+    return run if is_same and not has_ended else None
 
 
 def last_address(file: Path) -> str | None:
