@@ -13,13 +13,13 @@ from broker.errors import BrokerError
 from cli.audit_run import MOST_LOOKED_INTO, Audit, run
 from cli.control import now_ms
 from cli.letter_output import printable
+from cli.options import moment_ms
 from cli.output import instant, json_option, write_columns, write_json
 from cli.problems import telling
 from cli.progress import progress
 from embedded.addresses import resolve
 from embedded.errors import EmbeddedError
 from pipeline.audit import HOUR_MS, Count, Window
-from pipeline.instants import read_instant
 from pipeline.settings import SettingsError, load
 from store.client import open_store
 from store.errors import StoreError
@@ -31,17 +31,10 @@ _SELDOM = {"dropped", "forgotten"}
 _LISTS = ("missing_ids", "unexpected_ids", "doubled_ids")
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    at_ms = read_instant(value) if value is not None else None
-    if value is not None and at_ms is None:
-        raise click.BadParameter(f"{value!r}; write it as 2026-01-31T12:00:00Z, or a day as 2026-01-31")
-    return at_ms
-
-
 @click.command()
 @click.option("--project", "project_id", help="Only this project.")
-@click.option("--from", "from_ms", metavar="T", callback=_moment, help="Received then or later; UTC if not said.")
-@click.option("--to", "to_ms", metavar="T", callback=_moment, help="Received before then.")
+@click.option("--from", "from_ms", metavar="T", callback=moment_ms, help="Received then or later; UTC if not said.")
+@click.option("--to", "to_ms", metavar="T", callback=moment_ms, help="Received before then.")
 @json_option
 @telling(SettingsError, EmbeddedError, BrokerError, StoreError)
 def audit(project_id: str | None, from_ms: int | None, to_ms: int | None, as_json: bool) -> None:

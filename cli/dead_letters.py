@@ -11,7 +11,6 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import click
@@ -20,13 +19,13 @@ from broker.errors import BrokerError
 from broker.producer import DurableProducer
 from broker.scan import scanner
 from cli.letter_output import as_json, columns, letter_text, table
+from cli.options import moment
 from cli.output import json_option, write_columns, write_json
 from cli.problems import telling
 from cli.progress import Advance, progress
 from cli.sql import store_url
 from embedded.addresses import resolve
 from embedded.errors import EmbeddedError
-from pipeline.instants import read_instant
 from pipeline.settings import Settings, SettingsError, load
 from store import dead_letters as letters
 from store.client import Store, open_store
@@ -48,15 +47,6 @@ def dead_letters() -> None:
     """Events that were refused: see why, try them again, or drop them."""
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    at_ms = read_instant(value)
-    if at_ms is None:
-        raise click.BadParameter(f"{value!r}; write it as 2026-01-31T12:00:00Z, or a day as 2026-01-31")
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
 def _place(ctx: click.Context, param: click.Parameter, value: str) -> Place:
     topic, _, rest = value.partition(":")
     partition, _, offset = rest.partition(":")
@@ -68,8 +58,8 @@ def _place(ctx: click.Context, param: click.Parameter, value: str) -> Place:
 def _choosing(command: _Command) -> _Command:
     """The options that say which letters are meant."""
     for option in (
-        click.option("--to", "until", metavar="T", callback=_moment, help="Refused before then."),
-        click.option("--from", "since", metavar="T", callback=_moment, help="Refused then or later; UTC if not said."),
+        click.option("--to", "until", metavar="T", callback=moment, help="Refused before then."),
+        click.option("--from", "since", metavar="T", callback=moment, help="Refused then or later; UTC if not said."),
         click.option(
             "--reason", type=click.Choice([reason.value for reason in Reason]), help="Refused for this reason."
         ),

@@ -18,6 +18,7 @@ from broker.errors import BrokerError
 from broker.forget import Forgetting
 from cli import control
 from cli.identity_tree import printable
+from cli.options import max_standstill_option
 from cli.output import instant, json_option, write_columns, write_json
 from cli.problems import telling
 from cli.stage import stage
@@ -43,13 +44,7 @@ _MOST_SHOWN = 20
 @click.option("--anonymous", "kind", flag_value="anonymous", help="ID is an anonymous id, where it is a user id too.")
 @click.option("--yes", is_flag=True, help="Do not ask: for scripts.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be removed.")
-@click.option(
-    "--max-standstill-s",
-    type=click.FloatRange(min=1),
-    default=60.0,
-    show_default=True,
-    help="Give up where the workers get nowhere for so long.",
-)
+@max_standstill_option
 @json_option
 @telling(SettingsError, EmbeddedError, BrokerError, StoreError, CannotTell)
 def forget(

@@ -7,7 +7,7 @@ elsewhere, one JSON value with --json.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
@@ -15,12 +15,12 @@ from cli.identity_person import Person, persons
 from cli.identity_read import FOR_EVER, SIDES, Asked, Reader, Side
 from cli.identity_rows import Refused
 from cli.identity_tree import Branch, draw, indented, instant, person_branch, printable, refused_branch
+from cli.options import moment
 from cli.output import write_json
 from cli.problems import telling
 from cli.sql import store_url
 from embedded.errors import EmbeddedError
 from pipeline.blocked import is_blocked
-from pipeline.instants import read_instant
 from pipeline.settings import SettingsError, load
 from store.client import open_store
 from store.errors import StoreError
@@ -45,19 +45,10 @@ def identity() -> None:
     """Who is who, and why."""
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    at_ms = read_instant(value)
-    if at_ms is None:
-        raise click.BadParameter(f"{value!r}; write it as 2026-01-31T12:00:00Z, or a day as 2026-01-31")
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
 @identity.command()
 @click.argument("id_", metavar="ID")
 @click.option("--project", "project_id", required=True, help="The project that the id is of.")
-@click.option("--as-of", metavar="T", callback=_moment, help="Only by messages received until then; UTC if not said.")
+@click.option("--as-of", metavar="T", callback=moment, help="Only by messages received until then; UTC if not said.")
 @click.option("--user", "side", flag_value="user", help="Take ID as a user's, where it is an anonymous id too.")
 @click.option("--anonymous", "side", flag_value="anonymous", help="Take ID as an anonymous one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")

@@ -11,8 +11,8 @@ from typing import Final, Literal
 from cli import identity_sql as sql
 from cli.identity_rows import Done, Membership, Message, Refused, Rows, Tie, TieKind
 from store.client import Row, Store
+from store.facts import edge_of
 from topics.control import Project
-from topics.edges import EdgeAction, EdgeFact, EdgeKind
 from topics.persons import Standing
 
 Side = Literal["user", "anonymous"]
@@ -60,7 +60,7 @@ class Reader:
             anonymous_id=anonymous_id,
             memberships=memberships,
             ties=self._ties(user_ids, anonymous_id),
-            edge_facts=[_edge(row) for row in self._rows(sql.EDGES, users=user_ids)],
+            edge_facts=[edge_of(row) for row in self._rows(sql.EDGES, users=user_ids)],
             done=[Done(**row) for row in self._rows(sql.DONE, users=user_ids, anonymous_id=anonymous_id or "")],
             refused=[Refused(**row) for row in self._rows(sql.REFUSED, users=user_ids)],
         )
@@ -109,17 +109,4 @@ def _tie(row: Row) -> Tie:
         message=Message(row["message_id"], row["timestamp"], row["received_at"]),
         facts=row["facts"],
         last_at=row["last_at"],
-    )
-
-
-def _edge(row: Row) -> EdgeFact:
-    return EdgeFact(
-        project_id=row["project_id"],
-        kind=EdgeKind(row["kind"]),
-        action=EdgeAction(row["action"]),
-        from_user_id=row["from_user_id"],
-        to_user_id=row["to_user_id"],
-        timestamp=row["timestamp"].timestamp(),
-        message_id=row["message_id"],
-        received_at=row["received_at"].timestamp(),
     )

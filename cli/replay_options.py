@@ -5,21 +5,13 @@ from typing import Any, TypeVar
 
 import click
 
+from cli.options import moment_ms
 from cli.output import instant
-from pipeline.instants import read_instant
 from replay.state import Replay
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 replay_argument = click.argument("replay_id", metavar="[REPLAY]", required=False)
-
-
-def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Unix milliseconds."""
-    at_ms = read_instant(value) if value is not None else None
-    if value is not None and at_ms is None:
-        raise click.BadParameter(f"{value!r}; write it as 2026-01-31T12:00:00Z, or a day as 2026-01-31")
-    return at_ms
 
 
 def range_options(command: _Command) -> _Command:
@@ -28,10 +20,10 @@ def range_options(command: _Command) -> _Command:
         "from_ms",
         metavar="T",
         required=True,
-        callback=moment,
+        callback=moment_ms,
         help="Received then or later; UTC if not said.",
     )
-    to = click.option("--to", "to_ms", metavar="T", required=True, callback=moment, help="Received before then.")
+    to = click.option("--to", "to_ms", metavar="T", required=True, callback=moment_ms, help="Received before then.")
     return from_(to(command))
 
 

@@ -6,6 +6,7 @@ import click
 
 from broker.errors import BrokerError
 from cli import control
+from cli.options import max_standstill_option
 from cli.problems import telling
 from cli.replay_options import of_what, replay_argument
 from cli.replay_progress import progress
@@ -26,13 +27,7 @@ from store.errors import StoreError
 @replay_argument
 @click.option("--keep", is_flag=True, help="Keep what was live before, for --back; it takes as much room again.")
 @click.option("--back", is_flag=True, help="Make what was live before the swap live again.")
-@click.option(
-    "--max-standstill-s",
-    type=click.FloatRange(min=1),
-    default=60.0,
-    show_default=True,
-    help="Give up where the workers get nowhere for so long.",
-)
+@max_standstill_option
 @telling(SettingsError, EmbeddedError, BrokerError, StoreError, ReplayError)
 def swap(replay_id: str | None, keep: bool, back: bool, max_standstill_s: float) -> None:
     """Make a finished replay live. Events may come in all the while: none is lost, and none is seen twice.

@@ -14,7 +14,7 @@ from pipeline.rules import Rules
 from pipeline.validate import validate
 from topics.control import Forgotten
 from topics.names import RAW, REJECTED, STITCHED
-from topics.orders import Forget, Order, is_order, read_order
+from topics.orders import Forget, Order, order_of
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, Headers, RawRecord
 from topics.rejected import Reason
@@ -26,7 +26,7 @@ def raw_message(record: RawRecord) -> Message | Order:
     try:
         stamp = read_stamp(record.headers)
     except UNREADABLE:
-        return _order(record) or Message("", place_id(record.partition, record.offset), record.timestamp)
+        return order_of(record) or Message("", place_id(record.partition, record.offset), record.timestamp)
     return Message(stamp.project_id, stamp.message_id, stamp.received_at_ms)
 
 
@@ -111,12 +111,3 @@ class ForgottenIds:
 def _row(letter: RawRecord) -> dict[str, Any]:
     row: dict[str, Any] = json.loads(dead_letters.row(letter).decode("utf-8", "surrogateescape"))
     return row
-
-
-def _order(record: RawRecord) -> Order | None:
-    if not is_order(record.headers):
-        return None
-    try:
-        return read_order(record)
-    except UNREADABLE:
-        return None

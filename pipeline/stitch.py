@@ -21,8 +21,8 @@ from pipeline.validate import validate
 from topics import edges, links, stitched
 from topics.keys import anonymous_key
 from topics.links import LinkFact, LinkKind
-from topics.orders import Correct, Forget, Order, is_order, read_order
-from topics.records import UNREADABLE, RawRecord, Record
+from topics.orders import Correct, Forget, Order, order_of
+from topics.records import RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import StitchedEvent
 
@@ -86,17 +86,7 @@ def _new_events(
 
 def _checked(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected | Dropped | Order:
     event = validate(record, rules)
-    return _order(record) or event if isinstance(event, Rejected) else event
-
-
-def _order(record: RawRecord) -> Order | None:
-    """The order that a record without a stamp may be."""
-    if not is_order(record.headers):
-        return None
-    try:
-        return read_order(record)
-    except UNREADABLE:
-        return None
+    return order_of(record) or event if isinstance(event, Rejected) else event
 
 
 def _take_in(

@@ -7,17 +7,16 @@ size. They follow from the tables alone, so that a swap that was killed finds th
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from pipeline.forget import Outgoing, Stage
 from replay.compare import EDGES, LINKS, Comparison, compare, drop_scratch
 from replay.sides import Sides
 from store.client import Row, Store
+from store.facts import edge_of, link_of
 from topics import edges
-from topics.edges import EdgeAction, EdgeFact, EdgeKind
+from topics.edges import EdgeFact
 from topics.keys import partition_of
-from topics.links import LinkFact, LinkKind
 from topics.orders import Correct, order_record
 from topics.records import Record
 
@@ -51,16 +50,16 @@ class Corrections:
                 yield Correct(
                     project_id,
                     anonymous_id,
-                    tuple((_seconds(row["timestamp"]), row["message_id"]) for row in facts if row["was"]),
-                    tuple(_link(row) for row in facts if not row["was"]),
+                    tuple((row["timestamp"].timestamp(), row["message_id"]) for row in facts if row["was"]),
+                    tuple(link_of(row) for row in facts if not row["was"]),
                 )
 
     def edges(self) -> Iterator[EdgeCorrection]:
         columns = "project_id, message_id, kind, action, from_user_id, to_user_id, timestamp, received_at"
         for rows in self._pieces(EDGES, columns, "cityHash64(project_id, message_id)", "project_id, message_id"):
             yield EdgeCorrection(
-                withdrawn=[_edge(row) for row in rows if row["was"]],
-                added=[_edge(row) for row in rows if not row["was"]],
+                withdrawn=[edge_of(row) for row in rows if row["was"]],
+                added=[edge_of(row) for row in rows if not row["was"]],
             )
 
     def end(self) -> None:
@@ -117,32 +116,3 @@ def _grouped(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], list[Row]]]
     for row in rows:
         groups.setdefault((row["project_id"], row["anonymous_id"]), []).append(row)
     yield from groups.items()
-
-
-def _link(row: Row) -> LinkFact:
-    return LinkFact(
-        project_id=row["project_id"],
-        anonymous_id=row["anonymous_id"],
-        user_id=row["user_id"],
-        timestamp=_seconds(row["timestamp"]),
-        message_id=row["message_id"],
-        kind=LinkKind(row["kind"]),
-        received_at=_seconds(row["received_at"]),
-    )
-
-
-def _edge(row: Row) -> EdgeFact:
-    return EdgeFact(
-        project_id=row["project_id"],
-        kind=EdgeKind(row["kind"]),
-        action=EdgeAction(row["action"]),
-        from_user_id=row["from_user_id"],
-        to_user_id=row["to_user_id"],
-        timestamp=_seconds(row["timestamp"]),
-        message_id=row["message_id"],
-        received_at=_seconds(row["received_at"]),
-    )
-
-
-def _seconds(at: datetime) -> float:
-    return at.timestamp()

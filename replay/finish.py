@@ -6,7 +6,6 @@ is safe to repeat.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
@@ -16,14 +15,15 @@ from pipeline.forget import Stage
 from pipeline.person_graph import PersonGraph
 from replay.shadow import copy, parameters
 from replay.state import Replay
-from store.client import Row, Store
+from store.client import Store
 from store.dead_letters import DROPPED
+from store.facts import edge_of
 from store.forget import Departure
 from store.mutations import mutate
 from store.persons import Reader
 from store.tables import EDGES, PERSONS, REJECTED
 from topics.control import Forgotten
-from topics.edges import EdgeAction, EdgeFact, EdgeKind
+from topics.edges import EdgeFact
 from topics.persons import PersonStep
 
 _ROWS_AT_ONCE: Final = 50_000
@@ -88,25 +88,8 @@ def forget(shadow: Store, replay: Replay, forgotten: Iterable[Forgotten], stage:
 def _facts(shadow: Store, params: Mapping[str, object]) -> dict[str, list[EdgeFact]]:
     facts: defaultdict[str, list[EdgeFact]] = defaultdict(list)
     for row in shadow.query(f"SELECT * FROM {EDGES} FINAL WHERE {_OF_PROJECT} ORDER BY ALL", params):
-        facts[row["project_id"]].append(_fact(row))
+        facts[row["project_id"]].append(edge_of(row))
     return facts
-
-
-def _fact(row: Row) -> EdgeFact:
-    return EdgeFact(
-        project_id=row["project_id"],
-        kind=EdgeKind(row["kind"]),
-        action=EdgeAction(row["action"]),
-        from_user_id=row["from_user_id"],
-        to_user_id=row["to_user_id"],
-        timestamp=_seconds(row["timestamp"]),
-        message_id=row["message_id"],
-        received_at=_seconds(row["received_at"]),
-    )
-
-
-def _seconds(at: datetime) -> float:
-    return at.timestamp()
 
 
 def _row(step: PersonStep) -> bytes:

@@ -5,7 +5,7 @@ from enum import Enum, auto
 from typing import Self
 
 from replay.state import Replay
-from topics.orders import Correct, Order, is_order, read_order
+from topics.orders import Correct, order_of
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, RawRecord
 
@@ -36,7 +36,7 @@ class Scope:
         try:
             stamp = read_stamp(record.headers)
         except UNREADABLE:
-            order = _order(record)
+            order = order_of(record)
             if isinstance(order, Correct):
                 return Where.ELSEWHERE
             return self._where(record.timestamp, order.project_id if order else None)
@@ -46,12 +46,3 @@ class Scope:
         if self.project_id is not None and self.project_id != project_id:
             return Where.ELSEWHERE
         return Where.WITHIN if self.from_ms <= at_ms < self.to_ms else Where.BEYOND
-
-
-def _order(record: RawRecord) -> Order | None:
-    if not is_order(record.headers):
-        return None
-    try:
-        return read_order(record)
-    except UNREADABLE:
-        return None

@@ -8,7 +8,7 @@ import msgspec
 
 from topics.keys import anonymous_key
 from topics.links import LinkFact
-from topics.records import Headers, RawRecord, Record
+from topics.records import UNREADABLE, RawRecord, Record
 
 ORDER_HEADER = "whipstitch-order"
 
@@ -37,8 +37,14 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Order).decode
 
 
-def is_order(headers: Headers) -> bool:
-    return any(name == ORDER_HEADER for name, _ in headers)
+def order_of(record: RawRecord) -> Order | None:
+    """The order that a record without a stamp may be; None where it is none, or none that can be read."""
+    if not any(name == ORDER_HEADER for name, _ in record.headers):
+        return None
+    try:
+        return read_order(record)
+    except UNREADABLE:
+        return None
 
 
 def read_order(record: RawRecord) -> Order:
