@@ -17,9 +17,12 @@ from tests.chaos.engines import BROKERS
 from tests.chaos.odd_records import GARBAGE_TOPICS, At, garbage, shifted
 from tests.chaos.parts import Parts
 from tests.chaos.points import POINTS
+from tests.chaos.topic_log import rewind
 from tests.waiting import eventually
+from topics.names import RAW
 
 _REACHED_WITHIN_S = 30.0
+_GROUP_EMPTY_WITHIN_S = 60.0
 _SESSION_ENDED_S = 12.0  # a worker that is away for longer loses its partitions
 
 
@@ -161,6 +164,23 @@ def lost_state(scene: Scene, _pick: Random) -> float:
     return since_s
 
 
+def rewound(scene: Scene, pick: Random) -> float:
+    """Two workers begin with the first raw record of all, one joining while the other reads, and one is killed."""
+    parts = scene.parts
+    parts.kill("worker")
+    eventually(lambda: rewind(parts.settings, RAW), "the workers' group is empty", _GROUP_EMPTY_WITHIN_S, poll_s=0.5)
+    parts.start("worker")
+    if pick.random() < 0.5:
+        parts.await_worker("worker")
+    parts.start("worker-2")
+    if pick.random() < 0.5:
+        parts.await_worker("worker-2")
+    time.sleep(pick.uniform(0, 3))
+    since_s = time.monotonic()
+    parts.kill("worker-2")
+    return since_s
+
+
 def shifted_clock(scene: Scene, pick: Random) -> float:
     ids = shifted(pick, scene.parts.settings, f"s{scene.number}")
     scene.ledger.will_send(ids, scene.number)
@@ -209,6 +229,7 @@ KINDS: Mapping[str, Inject] = {
     "second-worker": second_worker,
     "stale-worker": stale_worker,
     "lost-state": lost_state,
+    "rewound": rewound,
     "shifted-clock": shifted_clock,
     **{f"garbage-{topic}": garbage_in(topic) for topic in GARBAGE_TOPICS},
 }

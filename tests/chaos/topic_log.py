@@ -22,6 +22,11 @@ def lag(settings: Settings) -> int:
     return asyncio.run(_lag(settings))
 
 
+def rewind(settings: Settings, topic: str) -> bool:
+    """Have the workers begin again with a topic's first record, once none of them runs; False while one may."""
+    return asyncio.run(_rewind(settings, topic))
+
+
 async def _records(settings: Settings, topic: str) -> list[ConsumerRecord]:
     consumer = AIOKafkaConsumer(**client_options(settings), auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
@@ -54,6 +59,32 @@ async def _lag(settings: Settings) -> int:
     finally:
         await admin.close()
         await consumer.stop()
+
+
+async def _rewind(settings: Settings, topic: str) -> bool:
+    if not await _is_empty(settings, WORKER_GROUP):
+        return False
+    consumer = AIOKafkaConsumer(**client_options(settings), group_id=WORKER_GROUP, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = _partitions(settings, topic)
+        consumer.assign(partitions)
+        await consumer.commit(dict.fromkeys(partitions, 0))
+    finally:
+        await consumer.stop()
+    return True
+
+
+async def _is_empty(settings: Settings, group: str) -> bool:
+    """A worker that was killed is a member until its session ends."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        [described] = await admin.describe_consumer_groups([group])
+        [(_error, _name, state, *_rest)] = described.groups
+        return bool(state == "Empty")
+    finally:
+        await admin.close()
 
 
 def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
