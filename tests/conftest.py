@@ -10,6 +10,7 @@ pytest_plugins = ["tests.fixtures.kafka", "tests.fixtures.store", "tests.fixture
 _ONE_AT_A_TIME = {"test_up.py", "test_first_hour.py", "test_chaos.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests share a process where there are several: those of a module, as they share what they start."""
     for item in items:

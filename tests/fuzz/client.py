@@ -38,7 +38,7 @@ class Connection:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
-        lies = _unfinished(sent)
+        lies = is_unfinished(sent)
         try:
             async with asyncio.timeout(UNFINISHED_TIMEOUT_S if lies else ANSWER_TIMEOUT_S):
                 writer.write(sent)
@@ -70,7 +70,8 @@ async def _answer(reader: asyncio.StreamReader, is_head: bool) -> tuple[int, byt
     return status, body, b"connection: close" not in head.lower()
 
 
-def _unfinished(sent: bytes) -> bool:
+def is_unfinished(sent: bytes) -> bool:
+    """Whether it says that more is to come. Silence is then no answer: it may have come too late to be waited for."""
     head, _, body = sent.partition(b"\r\n\r\n")
     size = _SIZE.search(head + b"\r\n")
     return size is not None and int(size[1]) > len(body)
