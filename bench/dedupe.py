@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.results import Figure
 from pipeline.dedupe import SeenIds, seen_id
 
 WINDOW_S = 86_400
@@ -65,17 +66,27 @@ def main() -> int:
         "| µs an event | with hashing its id | answers |\n|---|---|---|---|---|---|---|---|"
     )
     few, many = (_in_a_process(ids) for ids in (FEW, arguments.parse_args().many))
+    for cost in (few, many):
+        print(cost, flush=True)
     print("\n| µs an event, many ids / few | ratio | good | reach |\n|---|---|---|---|")
     print(f"| dedupe alone | {many.dedupe_us / few.dedupe_us:.2f} | 1.5 | 1.1 |")
     print(f"| with hashing its id | {many.event_us / few.event_us:.2f} | 1.5 | 1.1 |")
     return 0 if few.right and many.right else 1
 
 
+def figures(many: int, few: int = FEW) -> list[Figure]:
+    less, more = _in_a_process(few), _in_a_process(many)
+    right = less.right and more.right
+    cost = more.dedupe_us / less.dedupe_us
+    return [
+        Figure("memory", more.memory_bytes / more.ids, of=f"{many:,} ids in the window", is_right=right),
+        Figure("many_ids", cost, of=f"dedupe alone, {many:,} ids to {few:,}", is_right=right),
+    ]
+
+
 def _in_a_process(ids: int) -> Cost:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        cost = pool.apply(_measured, (ids,))
-    print(cost, flush=True)
-    return cost
+        return pool.apply(_measured, (ids,))
 
 
 def _measured(ids: int) -> Cost:

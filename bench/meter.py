@@ -1,4 +1,4 @@
-"""What a turn uses: CPU-seconds of the processes under test, wall time, peak memory, and the CPU of Kafka and the store.
+"""What a turn uses: CPU-seconds and peak memory of the processes under test, wall time, CPU of Kafka and the store.
 
 CPU counts user and system time of a process, all its threads, and its children, those that have ended among them.
 Memory is looked at ten times a second.

@@ -16,7 +16,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from bench import load
 from broker.connection import client_options
@@ -70,11 +70,7 @@ class System:
     def is_right(self, loaded: Loaded) -> bool:
         """The promise: each different message is stored, once."""
         with closing(open_store(self.settings.store)) as store:
-            [row] = store.query("SELECT count() AS stored, uniqExact(message_id) AS different FROM events")
-        kept = row["stored"] == row["different"] == loaded.different
-        if not kept:
-            say(f"WRONG: stored {row['stored']:,}, different {row['different']:,}, sent {loaded.different:,}")
-        return kept
+            return stored_once(store, loaded)
 
 
 @contextmanager
@@ -93,6 +89,15 @@ def system() -> Iterator[System]:
                 store.stop()
         finally:
             kafka.stop()
+
+
+def stored_once(store: Store, loaded: Loaded) -> bool:
+    """Whether a store's `events` has each different message, and no repeat of any."""
+    [row] = store.query("SELECT count() AS stored, uniqExact(message_id) AS different FROM events")
+    kept: bool = row["stored"] == row["different"] == loaded.different
+    if not kept:
+        say(f"WRONG: stored {row['stored']:,}, different {row['different']:,}, sent {loaded.different:,}")
+    return kept
 
 
 def say(text: str) -> None:
@@ -166,9 +171,12 @@ async def _delete_topics(admin: AIOKafkaAdminClient) -> None:
         for name, code, *_ in response.topic_error_codes:
             if code:
                 raise for_code(code)(name)
-    async with asyncio.timeout(_GONE_WITHIN_S):
-        while await _spare_topics(admin):
-            await asyncio.sleep(_LOOK_EVERY_S)
+    await _until_gone(admin)
+
+
+@retry(stop=stop_after_delay(_GONE_WITHIN_S), wait=wait_fixed(_LOOK_EVERY_S), retry=retry_if_result(bool))
+async def _until_gone(admin: AIOKafkaAdminClient) -> list[str]:
+    return await _spare_topics(admin)
 
 
 async def _spare_topics(admin: AIOKafkaAdminClient) -> list[str]:

@@ -31,7 +31,7 @@ TARGETS: Final = (
     _drained(CONTROL, "worker / the same worker (0.95 to 1.05, or the run is void)"),
     _drained("f_naive", "worker, all guarantees / F-naive", 1.0, 2.0),
     _drained("f_tuned", "worker / F-tuned", 0.30, 0.50),
-    _drained("l1", "worker / L1′", 0.20, 0.35),
+    _drained("l1", "worker / L1 (consume and decode, nothing else)", 0.20, 0.35),
     _drained("quix", "worker / same logic in Quix Streams", 1.5, 3),
     _drained("bytewax_flow", "worker / same logic in Bytewax", 1.5, 3),
     _drained("faust_agent", "worker / S-faust", 8, 15),

@@ -124,16 +124,16 @@ def running_workers(system: System, workers: Workers) -> Iterator[list[psutil.Pr
         yield [psutil.Process(process.pid) for process, _ in started]
 
 
-async def drained(system: System) -> int:
-    """Return once all is committed: how many events of `events.raw` were not when this was called.
+async def drained(system: System, stages: Sequence[Sequence[str]] = _STAGES) -> int:
+    """Return once all is committed: how many records of the first topic were not when this was called.
 
     Raises TurnFailed where the workers do not get on.
     """
     progress = WorkerProgress(system.settings)
     try:
         await progress.start()
-        events = await progress.behind(await progress.ends([RAW]))
-        for topics in _STAGES:
+        events = await progress.behind(await progress.ends(stages[0][:1]))
+        for topics in stages:
             await progress.wait(await progress.ends(topics), _LONGEST_STANDSTILL_S, lambda behind: None)
     except BrokerError as error:
         raise TurnFailed(str(error)) from error

@@ -1,4 +1,4 @@
-"""L1′: consume, and decode with types, properties left as bytes. Nothing else: the floor under anything in Python."""
+"""L1: consume, and decode with types, properties left as bytes. Nothing else: the floor under anything in Python."""
 
 import asyncio
 
