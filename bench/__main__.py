@@ -10,7 +10,9 @@ or a side did not run.
 """
 
 import argparse
+import logging
 import platform
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,8 @@ KEYS: Final = [target.key for target in TARGETS]
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"stopped; {given.out} has what was measured until now"))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs each retry that a new topic asks for
     file = given.out / "results.json"
     kept = results.load(file) if given.only else None
     found = kept or Results(given.machine or results.this_machine(platform.python_version()))
