@@ -88,7 +88,7 @@ class Peer:
         with _folder(system) as folder, _started(command, folder, {}, is_read=True) as process:
             usage, rows = _between_its_lines(process, Meter([psutil.Process(process.pid)], system))
             if process.wait(_STOPPED_WITHIN_S) or usage is None:
-                raise TurnFailed(_told(self.name, process, folder))
+                raise TurnFailed(f"did not do its turn\n{_told(self.name, process, folder)}")
         return Turn(loaded.events, usage, not self.stores_all or rows == loaded.events)
 
 
@@ -111,17 +111,21 @@ class Workers:
 
 @contextmanager
 def running_workers(system: System, workers: Workers) -> Iterator[list[psutil.Process]]:
-    """Workers that are ready to take their first record. Stopped in order afterwards."""
+    """Workers that are ready to take their first record. Stopped in order afterwards. A TurnFailed that is raised
+    meanwhile is given the ends of their logs."""
+    started: list[tuple[subprocess.Popen[str], Path]] = []
     with ExitStack() as ends:
-        started = []
         for _ in range(workers.count):
             folder = ends.enter_context(_folder(system))
             environ = settings.as_environ(system.settings.model_copy(update={"data": folder}))
             command = [*workers.command, "--ready-file", str(folder / "ready")]
             started.append((ends.enter_context(_started(command, folder, environ)), folder))
-        for process, folder in started:
-            _wait_ready(workers.name, process, folder)
-        yield [psutil.Process(process.pid) for process, _ in started]
+        try:
+            for process, folder in started:
+                _wait_ready(process, folder)
+            yield [psutil.Process(process.pid) for process, _ in started]
+        except TurnFailed as failed:
+            raise TurnFailed("\n".join([str(failed), *(_told(workers.name, *each) for each in started)])) from failed
 
 
 async def drained(system: System, stages: Sequence[Sequence[str]] = _STAGES) -> int:
@@ -160,11 +164,11 @@ def _between_its_lines(process: "subprocess.Popen[str]", meter: Meter) -> tuple[
     return usage, rows
 
 
-def _wait_ready(name: str, process: "subprocess.Popen[str]", folder: Path) -> None:
+def _wait_ready(process: "subprocess.Popen[str]", folder: Path) -> None:
     deadline_s = time.monotonic() + _READY_WITHIN_S
     while not (folder / "ready").exists():
         if process.poll() is not None or time.monotonic() > deadline_s:
-            raise TurnFailed(_told(name, process, folder))
+            raise TurnFailed(f"not ready within {_READY_WITHIN_S:g} s")
         time.sleep(_LOOK_EVERY_S)
 
 
@@ -200,4 +204,5 @@ def _started(
 
 
 def _told(name: str, process: "subprocess.Popen[str]", folder: Path) -> str:
-    return f"{name}: did not do its turn (code {process.poll()}); it said:\n{last_lines(folder / 'log')}"
+    state = "running" if process.poll() is None else f"ended with code {process.returncode}"
+    return f"{name}: {state}; it said:\n{last_lines(folder / 'log')}"
