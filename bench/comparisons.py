@@ -46,7 +46,7 @@ COMPARISONS: Final = (
 
 
 def compare(
-    system: System, loaded: Loaded, comparison: Comparison, pairs: int, turned: Callable[[str], None]
+    system: System, loaded: Loaded, comparison: Comparison, pairs: int, turned: Callable[[str], object]
 ) -> tuple[Figure, list[Cost]]:
     """Take the turns; `turned` hears of each. Raises TurnFailed."""
     turns: dict[str, list[Turn]] = {comparison.ours.name: [], comparison.other.name: []}

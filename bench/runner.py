@@ -26,6 +26,7 @@ class Scale:
     requests: int = 8_000
     replay_events: int = 100_000
     ids: int = 10_000_000
+    ids_counted: int = 500_000
     rows: int = 10_000_000
     probes: int = 200
     half_events: int = 500_000
@@ -39,6 +40,7 @@ QUICK: Final = Scale(
     requests=1_000,
     replay_events=10_000,
     ids=200_000,
+    ids_counted=50_000,
     rows=200_000,
     probes=5,
     half_events=20_000,
@@ -100,7 +102,7 @@ class Runner:
         return {
             ("ingress", "ingress_batch"): lambda: ingress.figures(scale.pairs, scale.requests),
             ("replay",): lambda: replay.figures(scale.replay_events, scale.pairs),
-            ("memory", "many_ids"): lambda: dedupe.figures(scale.ids),
+            ("memory", "many_ids"): lambda: dedupe.figures(scale.ids, scale.ids_counted),
             ("resolved", "squashed"): lambda: views.figures(scale.rows, scale.pairs),
             ("latency_row", "latency_who"): lambda: latency.figures(scale.probes),
             ("halves",): lambda: drain.figures(scale.half_events),
