@@ -7,15 +7,13 @@ meanwhile but Kafka and the store. At the end the promise is checked: each disti
 """
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 
 from agents.worker import run
-from bench.meter import Meter
 from bench.results import Cost, Figure
 from bench.system import System, system
-from bench.turn import Turn, Workers, drained, running_workers
+from bench.turn import Turn, Workers, drained
 from pipeline import settings
 from topics.names import LINKS, RAW, REJECTED, STITCHED
 
@@ -55,11 +53,8 @@ def _measured(events: int) -> tuple[Turn, Turn]:
 
 
 def _half(running: System, half: Workers, topics: list[str]) -> Turn:
-    with running_workers(running, half) as processes:
-        meter = Meter(processes, running)
-        meter.begin()
-        events = asyncio.run(drained(running, [topics]))
-        return Turn(events, meter.end())
+    events, usage = drained(running, half, [topics])
+    return Turn(events, usage)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from bench import load
 from bench.ratios import Ratio, in_turn, ratio
 from bench.results import Figure
 from bench.system import Loaded, System, stored_once, system
-from bench.turn import Workers, drained, running_workers
+from bench.turn import Workers, drained
 from broker.control import load_directory
 from replay import run
 from replay.plan import Asked
@@ -101,11 +101,8 @@ def _measured(events: int, pairs: int, workers: int = 1) -> tuple[list[Passed], 
 
 
 def _live(running: System, loaded: Loaded) -> Passed:
-    with running_workers(running, Workers("live worker")):
-        began_s, began_cpu_s = time.monotonic(), _cpu_s()
-        asyncio.run(drained(running))
-        wall_s, cpu_s = time.monotonic() - began_s, _cpu_s() - began_cpu_s
-    return Passed(loaded.events, wall_s, cpu_s, running.is_right(loaded))
+    events, usage = drained(running, Workers("live worker"))
+    return Passed(events, usage.wall_s, usage.cpu_s + usage.store_cpu_s, running.is_right(loaded))
 
 
 def _replayed(running: System, loaded: Loaded, workers: int) -> Passed:

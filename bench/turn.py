@@ -14,8 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -101,18 +101,14 @@ class Workers:
     command: tuple[str, ...] = ("-m", "cli.main", "worker")
 
     def take_turn(self, system: System, loaded: Loaded, group: str) -> Turn:
-        with running_workers(system, self) as processes:
-            meter = Meter(processes, system)
-            meter.begin()
-            events = asyncio.run(drained(system))
-            usage = meter.end()
+        events, usage = drained(system, self)
         return Turn(events, usage, system.is_right(loaded))
 
 
 @contextmanager
-def running_workers(system: System, workers: Workers) -> Iterator[list[psutil.Process]]:
-    """Workers that are ready to take their first record. Stopped in order afterwards. A TurnFailed that is raised
-    meanwhile is given the ends of their logs."""
+def _running(system: System, workers: Workers) -> Iterator[list[psutil.Process]]:
+    """Workers that are ready to take their first record. Stopped in order afterwards. Where they do not get on, that is
+    raised with the ends of their logs, as TurnFailed."""
     started: list[tuple[subprocess.Popen[str], Path]] = []
     with ExitStack() as ends:
         for _ in range(workers.count):
@@ -124,26 +120,41 @@ def running_workers(system: System, workers: Workers) -> Iterator[list[psutil.Pr
             for process, folder in started:
                 _wait_ready(process, folder)
             yield [psutil.Process(process.pid) for process, _ in started]
-        except TurnFailed as failed:
+        except (TurnFailed, BrokerError) as failed:
             raise TurnFailed("\n".join([str(failed), *(_told(workers.name, *each) for each in started)])) from failed
 
 
-async def drained(system: System, stages: Sequence[Sequence[str]] = _STAGES) -> int:
-    """Return once all is committed: how many records of the first topic were not when this was called.
+def drained(system: System, workers: Workers, stages: Sequence[Sequence[str]] = _STAGES) -> tuple[int, Usage]:
+    """Run workers until they have committed all. What they used meanwhile, and how many records of the first topic went
+    by: of several workers the first to be ready does not wait for the others.
 
-    Raises TurnFailed where the workers do not get on.
+    Raises TurnFailed where they do not get on.
     """
+    return asyncio.run(_drained(system, workers, stages))
+
+
+async def _drained(system: System, workers: Workers, stages: Sequence[Sequence[str]]) -> tuple[int, Usage]:
+    async with _progress(system) as progress:
+        raw = await progress.ends(stages[0][:1])
+        with _running(system, workers) as processes:
+            meter = Meter(processes, system)
+            meter.begin()
+            events = await progress.behind(raw)
+            if not events:
+                raise TurnFailed("the first worker had done all before the last was ready; give them more events")
+            for topics in stages:
+                await progress.wait(await progress.ends(topics), _LONGEST_STANDSTILL_S, lambda behind: None)
+            return events, meter.end()
+
+
+@asynccontextmanager
+async def _progress(system: System) -> AsyncIterator[WorkerProgress]:
     progress = WorkerProgress(system.settings)
+    await progress.start()
     try:
-        await progress.start()
-        events = await progress.behind(await progress.ends(stages[0][:1]))
-        for topics in stages:
-            await progress.wait(await progress.ends(topics), _LONGEST_STANDSTILL_S, lambda behind: None)
-    except BrokerError as error:
-        raise TurnFailed(str(error)) from error
+        yield progress
     finally:
         await progress.stop()
-    return events
 
 
 def _between_its_lines(process: "subprocess.Popen[str]", meter: Meter) -> tuple[Usage | None, int]:
