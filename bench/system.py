@@ -35,6 +35,7 @@ from topics.names import PROJECTS, RAW, TOPICS, WORKER_GROUP
 from topics.records import Record
 
 _WRITE_AT_ONCE = 5000
+_FOREVER_S = 100 * 365 * 86_400
 _GONE_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.05
 _STAYS = {RAW, PROJECTS}
@@ -82,7 +83,7 @@ def system() -> Iterator[System]:
         try:
             store = start_store(folder, say, preferred_port=None)
             try:
-                configured = settings.load({}, folder / "none", kafka=kafka.bootstrap, store=store.url, data=folder)
+                configured = _settings(kafka.bootstrap, store.url, folder)
                 _prepare(configured)
                 yield System(configured, psutil.Process(kafka.process.pid), psutil.Process(store.process.pid), folder)
             finally:
@@ -102,6 +103,11 @@ def stored_once(store: Store, loaded: Loaded) -> bool:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _settings(kafka: str, store: str, folder: Path) -> Settings:
+    """The load's events are of one day in 2026, whenever it is drained: Kafka must not find them too old."""
+    return settings.load({}, folder / "none", kafka=kafka, store=store, data=folder, raw_retention_s=_FOREVER_S)
 
 
 def _prepare(configured: Settings) -> None:

@@ -162,6 +162,7 @@ def _between_its_lines(process: "subprocess.Popen[str]", meter: Meter) -> tuple[
     rows, usage = 0, None
     assert process.stdout is not None
     too_long = threading.Timer(_LONGEST_TURN_S, process.kill)
+    too_long.daemon = True
     too_long.start()
     for line in process.stdout:
         match line.split():
