@@ -38,7 +38,8 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs each retry that a new topic asks for
     file = given.out / "results.json"
     kept = results.load(file) if given.only else None
-    found = kept or Results(given.machine or results.this_machine(platform.python_version()))
+    machine = given.machine or (kept and kept.machine) or results.this_machine(platform.python_version())
+    found = replace(kept, machine=machine) if kept else Results(machine)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         Runner(found, file, _scale(given), {*(given.only or KEYS)}, progress).run()

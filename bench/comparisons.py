@@ -33,14 +33,14 @@ _UNGUARDED: Final = Workers("worker without dedupe and identity", command=("-m",
 
 COMPARISONS: Final = (
     Comparison(CONTROL, _WORKER, Workers("the same worker")),
-    Comparison("f_tuned", _WORKER, Peer("F-tuned", "f_tuned", stores_all=True)),
-    Comparison("f_naive", _WORKER, Peer("F-naive", "f_naive", stores_all=True)),
+    Comparison("f_tuned", _WORKER, Peer("F-tuned", "f_tuned", stores="events")),
+    Comparison("f_naive", _WORKER, Peer("F-naive", "f_naive", stores="events")),
     Comparison("l1", _WORKER, Peer("L1", "l1")),
     Comparison("guarantees", _WORKER, _UNGUARDED),
     Comparison("two_workers", Workers("two workers", count=2), _WORKER, is_by_wall=True),
-    Comparison("faust_agent", _WORKER, Peer("S-faust", "faust_agent"), is_short=True),
-    Comparison("quix", _WORKER, Peer("Quix Streams", "quix"), is_short=True),
-    Comparison("bytewax_flow", _WORKER, Peer("Bytewax", "bytewax_flow"), is_short=True),
+    Comparison("faust_agent", _WORKER, Peer("S-faust", "faust_agent", stores="different"), is_short=True),
+    Comparison("quix", _WORKER, Peer("Quix Streams", "quix", stores="different"), is_short=True),
+    Comparison("bytewax_flow", _WORKER, Peer("Bytewax", "bytewax_flow", stores="different"), is_short=True),
     Comparison("kafka_engine", _WORKER, Peer("ClickHouse's Kafka engine", "kafka_engine"), is_short=True),
 )
 

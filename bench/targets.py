@@ -46,7 +46,7 @@ TARGETS: Final = (
     _lower(
         "resolved", "`uniqExact` of the resolved person / of `coalesce(user_id, anonymous_id)`", 4, 2, "bench.views"
     ),
-    _lower("squashed", "the same after squash", 1.5, 1.1, "bench.views"),
+    _lower("squashed", "`uniqExact` of the resolved person after squash / the same", 1.5, 1.1, "bench.views"),
     _lower("latency_row", "HTTP receipt to queryable row, p99, unloaded", 1, 1, "bench.latency", " s"),
     _lower("latency_who", "`identify` to earlier anonymous rows resolved, p99, unloaded", 1, 1, "bench.latency", " s"),
     Target("halves", "stitch agent alone / sink agents alone", None, None, "bench.drain"),

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import psutil
 
@@ -71,11 +71,12 @@ class Side(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A module of `bench/sides`. `stores_all`: it must say that it has put out a row an event."""
+    """A module of `bench/sides`. `stores` is what it must say that it has put out, or its answer is wrong: a row for
+    each event, or for each different one."""
 
     name: str
     module: str
-    stores_all: bool = False
+    stores: Literal["events", "different", ""] = ""
 
     def take_turn(self, system: System, loaded: Loaded, group: str) -> Turn:
         configured = system.settings
@@ -89,7 +90,7 @@ class Peer:
             usage, rows = _between_its_lines(process, Meter([psutil.Process(process.pid)], system))
             if process.wait(_STOPPED_WITHIN_S) or usage is None:
                 raise TurnFailed(f"did not do its turn\n{_told(self.name, process, folder)}")
-        return Turn(loaded.events, usage, not self.stores_all or rows == loaded.events)
+        return Turn(loaded.events, usage, not self.stores or rows == getattr(loaded, self.stores))
 
 
 @dataclass(frozen=True, slots=True)
