@@ -2,7 +2,8 @@
 
 The first agent sends each stitched event to a topic of its own; the second takes them by the batch and inserts them.
 Tables are in memory with their changelogs in Kafka, the default. What was seen is never forgotten: Faust's windowed
-tables, which would expire it, go by the wall clock and are not rebuilt on recovery.
+tables, which would expire it, go by the wall clock and are not rebuilt on recovery. The topics are made beforehand,
+because Faust misses for 45 s those that are made after its start.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import faust
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.load import PROJECT
 from bench.sides import INSERT_AFTER_S, EventsTable, Side, say_begin, say_end, side_of_arguments
@@ -22,6 +24,8 @@ from pipeline import identity
 from pipeline.identity import NOBODY, Ownership
 from topics.names import RAW
 
+_SEEN: Final = "seen"
+_OWNERS: Final = "owners"
 _TAKE_AT_ONCE: Final = 5000
 _RAW_BYTES: Final = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
@@ -31,8 +35,8 @@ class _State:
 
     def __init__(self, app: faust.App, partitions: int) -> None:
         options = {"key_type": bytes, "value_type": bytes, "partitions": partitions}
-        self._seen: MutableMapping[bytes, bytes] = app.Table("seen", **options)
-        self._owners: MutableMapping[bytes, bytes] = app.Table("owners", **options)
+        self._seen: MutableMapping[bytes, bytes] = app.Table(_SEEN, **options)
+        self._owners: MutableMapping[bytes, bytes] = app.Table(_OWNERS, **options)
 
     def first_received_at(self, message: bytes) -> float | None:
         stored = self._seen.get(message)
@@ -58,15 +62,32 @@ class _Progress:
 
 def main() -> int:
     side = side_of_arguments(__doc__)
+    asyncio.run(_create_topics(side))
     app, table, progress = _app(side), EventsTable(side), _Progress()
     _add_agents(app, side, table, progress)
     _add_end(app, side, table, progress)
-    worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+    worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, stdout=sys.stderr)
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+async def _create_topics(side: Side) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=side.kafka)
+    await admin.start()
+    try:
+        compacted = {"cleanup.policy": "compact"}
+        changelogs = [f"{side.group}-{table}-changelog" for table in (_SEEN, _OWNERS)]
+        topics = [NewTopic(name, side.partitions, 1, topic_configs=compacted) for name in changelogs]
+        await admin.create_topics([NewTopic(_stitched_topic(side), side.partitions, 1), *topics])
+    finally:
+        await admin.close()
+
+
+def _stitched_topic(side: Side) -> str:
+    return f"{side.group}-stitched"
 
 
 def _app(side: Side) -> faust.App:
@@ -76,14 +97,13 @@ def _app(side: Side) -> faust.App:
         store="memory://",
         datadir=side.new_folder(),
         topic_partitions=side.partitions,
-        topic_disable_leader=True,
         web_enabled=False,
     )
 
 
 def _add_agents(app: faust.App, side: Side, table: EventsTable, progress: _Progress) -> None:
     raw = app.topic(RAW, **_RAW_BYTES)
-    stitched = app.topic(f"{side.group}-stitched", internal=True, partitions=side.partitions, **_RAW_BYTES)
+    stitched = app.topic(_stitched_topic(side), internal=True, partitions=side.partitions, **_RAW_BYTES)
     state, rules = _State(app, side.partitions), rules_of(PROJECT)
 
     @app.agent(raw)
