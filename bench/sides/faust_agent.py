@@ -27,6 +27,7 @@ from topics.names import RAW
 _SEEN: Final = "seen"
 _OWNERS: Final = "owners"
 _TAKE_AT_ONCE: Final = 5000
+_MOST_RECORDS_A_POLL: Final = 1000  # without it one poll brings all there is, and the second agent waits for its end
 _RAW_BYTES: Final = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
 
@@ -96,6 +97,7 @@ def _app(side: Side) -> faust.App:
         broker=f"kafka://{side.kafka}",
         store="memory://",
         datadir=side.new_folder(),
+        broker_max_poll_records=_MOST_RECORDS_A_POLL,
         topic_partitions=side.partitions,
         web_enabled=False,
     )
