@@ -7,6 +7,7 @@ because Faust misses for 45 s those that are made after its start.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ from topics.names import RAW
 _SEEN: Final = "seen"
 _OWNERS: Final = "owners"
 _TAKE_AT_ONCE: Final = 5000
+_LINGER_S: Final = 0.02  # without it each send is a request of its own, which doubles the cost
 _MOST_RECORDS_A_POLL: Final = 1000  # without it one poll brings all there is, and the second agent waits for its end
 _RAW_BYTES: Final = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
 
@@ -67,6 +69,7 @@ def main() -> int:
     app, table, progress = _app(side), EventsTable(side), _Progress()
     _add_agents(app, side, table, progress)
     _add_end(app, side, table, progress)
+    logging.disable(logging.DEBUG)  # Faust opens the root logger for it: aiokafka would write lines that nobody gets
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, stdout=sys.stderr)
     try:
         worker.execute_from_commandline()
@@ -97,6 +100,7 @@ def _app(side: Side) -> faust.App:
         broker=f"kafka://{side.kafka}",
         store="memory://",
         datadir=side.new_folder(),
+        producer_linger=_LINGER_S,
         broker_max_poll_records=_MOST_RECORDS_A_POLL,
         topic_partitions=side.partitions,
         web_enabled=False,
