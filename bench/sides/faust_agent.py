@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import faust
@@ -58,17 +58,25 @@ class _State:
 
 @dataclass(slots=True)
 class _Progress:
+    """`done` is set once all events were taken and all rows that they led to are stored."""
+
+    events: int
     taken: int = 0
     sent: int = 0
     stored: int = 0
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def check(self) -> None:
+        if self.taken == self.events and self.stored == self.sent:
+            self.done.set()
 
 
 def main() -> int:
     side = side_of_arguments(__doc__)
     asyncio.run(_create_topics(side))
-    app, table, progress = _app(side), EventsTable(side), _Progress()
+    app, table, progress = _app(side), EventsTable(side), _Progress(side.events)
     _add_agents(app, side, table, progress)
-    _add_end(app, side, table, progress)
+    _add_end(app, table, progress)
     logging.disable(logging.DEBUG)  # Faust opens the root logger for it: aiokafka would write lines that nobody gets
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, stdout=sys.stderr)
     try:
@@ -121,15 +129,17 @@ def _add_agents(app: faust.App, side: Side, table: EventsTable, progress: _Progr
                 await stitched.send(key=event.key, value=row)
                 progress.sent += 1
             progress.taken += 1
+            progress.check()
 
     @app.agent(stitched)
     async def store(stream: faust.Stream[bytes]) -> None:
         async for rows in stream.take(_TAKE_AT_ONCE, within=INSERT_AFTER_S):
             await asyncio.to_thread(table.insert, rows)
             progress.stored += len(rows)
+            progress.check()
 
 
-def _add_end(app: faust.App, side: Side, table: EventsTable, progress: _Progress) -> None:
+def _add_end(app: faust.App, table: EventsTable, progress: _Progress) -> None:
     began: list[bool] = []
 
     @app.on_rebalance_complete.connect
@@ -140,8 +150,7 @@ def _add_end(app: faust.App, side: Side, table: EventsTable, progress: _Progress
 
     @app.task
     async def end(app: faust.App) -> None:
-        while progress.taken < side.events or progress.stored < progress.sent:
-            await asyncio.sleep(0.1)
+        await progress.done.wait()
         await app.consumer.commit()
         say_end(table.rows())
         os.kill(os.getpid(), signal.SIGTERM)
