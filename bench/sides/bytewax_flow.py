@@ -1,12 +1,15 @@
-"""Bytewax: its Kafka source, a step that dedupes by message, one that links by anonymous id, and a sink.
+"""Bytewax: its Kafka source, one stateful step by anonymous id that dedupes and links, and a sink.
+
+One step for both, because each costs an exchange and a call for each key and batch: a step of its own by message, with
+a time to go, was a third dearer. So a repeat is found where it comes under the same id, as a client's retry does.
 
 Recovery is on, which is what makes it at-least-once: at the end of an epoch, every ten seconds by default, the offsets
 and the state that changed are written down together. Bytewax keeps offsets there and commits none to Kafka. The sink
 inserts what it has gathered before its own part of an epoch is written.
 """
 
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import timedelta
+from typing import Final, NamedTuple
 
 import bytewax.operators as op
 from bytewax.connectors.kafka import KafkaSource, KafkaSourceMessage
@@ -27,48 +30,38 @@ from topics import stitched
 from topics.names import RAW
 from topics.stitched import StitchedEvent
 
-_BATCH_SIZE: Final = 2000
+_BATCH_SIZE: Final = 10_000
 _EPOCH: Final = timedelta(seconds=10)
-_WINDOW: Final = timedelta(seconds=WINDOW_S)
+_KEPT_S: Final = WINDOW_S + 3600  # receipts are of several clocks
 
 
-class _First(StatefulBatchLogic[StitchedEvent, StitchedEvent, float]):
-    """One message: its first event passes. It goes when its window, counted from its arrival here, is over."""
+class _Known(NamedTuple):
+    """What is kept of one anonymous id. `received_at` is by message, the first taken first."""
 
-    def __init__(self, received_at: float | None) -> None:
-        self._received_at = received_at
-        self._ends = datetime.now(UTC) + _WINDOW
-
-    def on_batch(self, events: list[StitchedEvent]) -> tuple[list[StitchedEvent], bool]:
-        passed = []
-        for event in events:
-            if not repeats(self._received_at, event.received_at):
-                self._received_at = event.received_at
-                passed.append(event)
-        return passed, self.RETAIN
-
-    def notify_at(self) -> datetime:
-        return self._ends
-
-    def on_notify(self) -> tuple[list[StitchedEvent], bool]:
-        return [], self.DISCARD
-
-    def snapshot(self) -> float:
-        return self._received_at or 0.0
+    received_at: dict[str, float]
+    ownership: Ownership
 
 
-class _Owned(StatefulBatchLogic[StitchedEvent, bytes, Ownership]):
-    """One anonymous id: its events become rows."""
+class _AnonymousId(StatefulBatchLogic[StitchedEvent, bytes, _Known]):
+    """The events of one anonymous id become rows."""
 
-    def __init__(self, ownership: Ownership, rules: Rules) -> None:
-        self._ownership = ownership
+    def __init__(self, known: _Known | None, rules: Rules) -> None:
+        self._received_at, self._ownership = known or _Known({}, NOBODY)
         self._rules = rules
 
     def on_batch(self, events: list[StitchedEvent]) -> tuple[list[bytes], bool]:
-        return [self._row(event) for event in events], self.RETAIN
+        return [self._row(event) for event in events if self._is_new(event)], self.RETAIN
 
-    def snapshot(self) -> Ownership:
-        return self._ownership
+    def snapshot(self) -> _Known:
+        return _Known(self._received_at.copy(), self._ownership)
+
+    def _is_new(self, event: StitchedEvent) -> bool:
+        if repeats(self._received_at.get(event.message_id), event.received_at):
+            return False
+        self._received_at[event.message_id] = event.received_at
+        while event.received_at - self._received_at[oldest := next(iter(self._received_at))] > _KEPT_S:
+            del self._received_at[oldest]
+        return True
 
     def _row(self, event: StitchedEvent) -> bytes:
         project = self._rules.of(event.project_id)
@@ -128,22 +121,18 @@ def _flow(side: Side, table: EventsTable) -> Dataflow:
     flow = Dataflow("stitch")
     source = KafkaSource([side.kafka], [RAW], tail=False, batch_size=_BATCH_SIZE)
     arrived = op.input("raw", flow, source)
-    events = op.flat_map_batch("validate", arrived, lambda batch: _by_message(batch, rules))
-    first = op.stateful_batch("dedupe", events, _First)
-    ids = op.flat_map_batch("by_anonymous_id", first, _by_anonymous_id)
-    rows = op.stateful_batch("link", ids, lambda kept: _Owned(kept or NOBODY, rules))
+    events = op.flat_map_batch("validate", arrived, lambda batch: _by_key(batch, rules))
+    rows = op.stateful_batch("stitch", events, lambda known: _AnonymousId(known, rules))
     op.output("store", rows, _Store(table))
     return flow
 
 
-def _by_message(batch: list[KafkaSourceMessage[bytes, bytes]], rules: Rules) -> list[tuple[str, StitchedEvent]]:
-    outcomes = [validate(Arrived(each.key, each.value, tuple(each.headers)), rules) for each in batch]
-    events = [outcome for outcome in outcomes if not isinstance(outcome, Rejected)]
-    return [(f"{event.project_id}\0{event.message_id}", event) for event in events]
-
-
-def _by_anonymous_id(batch: list[tuple[str, StitchedEvent]]) -> list[tuple[str, StitchedEvent]]:
-    return [(f"{event.project_id}\0{event.anonymous_id or event.message_id}", event) for _, event in batch]
+def _by_key(batch: list[KafkaSourceMessage[bytes, bytes]], rules: Rules) -> list[tuple[str, StitchedEvent]]:
+    """By the records' own keys, which are by anonymous id where there is one."""
+    outcomes = [
+        (each.key.decode(), validate(Arrived(each.key, each.value, tuple(each.headers)), rules)) for each in batch
+    ]
+    return [(key, outcome) for key, outcome in outcomes if not isinstance(outcome, Rejected)]
 
 
 if __name__ == "__main__":
