@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _settings(side: Side) -> str:
-    """One consumer, as one is what there is on each core of a small machine; the largest blocks that a poll fills."""
+    """One consumer, as all other sides have, and large blocks, because each block is an insert."""
     settings = {
         "kafka_broker_list": f"'{side.kafka}'",
         "kafka_topic_list": f"'{RAW}'",
