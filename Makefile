@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: up test lint bench chaos fuzz help clean
+.PHONY: up test lint bench bench-quick chaos fuzz help clean
 
 up: $(RUNTIME)  ## start everything and take events (more options: make up ARGS="--port 9000")
 	@exec $(BIN)/whipstitch up $(ARGS)
@@ -28,14 +28,11 @@ lint: $(RUNTIME) $(DEV)  ## style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 
-bench: $(RUNTIME)  ## what an event costs, as ratios (half an hour; leave the machine alone meanwhile)
-	@$(BIN)/python -m bench.drain
-	@$(BIN)/python -m bench.ingress
-	@$(BIN)/python -m bench.identity
-	@$(BIN)/python -m bench.dedupe
-	@$(BIN)/python -m bench.views
-	@$(BIN)/python -m bench.latency
-	@$(BIN)/python -m bench.replay
+bench: $(RUNTIME) $(DEV)  ## what an event costs, as ratios, into docs/performance.md (hours; leave the machine alone meanwhile)
+	@$(BIN)/python -m bench --docs $(ARGS)
+
+bench-quick: $(RUNTIME) $(DEV)  ## the same table of a little of everything, to see that it works (5 minutes)
+	@$(BIN)/python -m bench --quick --out build/bench-quick $(ARGS)
 
 chaos: $(RUNTIME) $(DEV)  ## kill, pause and fill each part under load, and hold the promise (20 minutes; ARGS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)
@@ -47,7 +44,7 @@ clean:  ## remove what is installed here; the data in .whipstitch stays
 	rm -rf $(VENV) build *.egg-info
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV_MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

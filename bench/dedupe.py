@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.results import Figure
 from pipeline.dedupe import SeenIds, seen_id
 
 WINDOW_S = 86_400
@@ -27,6 +28,7 @@ START_S = 1_790_000_000.0
 BATCH = 2_000
 REPEATS = 0.05
 FEW, MANY = 100_000, 10_000_000
+LEAST_COUNTED = 500_000
 
 Batches = Iterator[tuple[list[str], list[float]]]
 
@@ -65,21 +67,32 @@ def main() -> int:
         "| µs an event | with hashing its id | answers |\n|---|---|---|---|---|---|---|---|"
     )
     few, many = (_in_a_process(ids) for ids in (FEW, arguments.parse_args().many))
+    for cost in (few, many):
+        print(cost, flush=True)
     print("\n| µs an event, many ids / few | ratio | good | reach |\n|---|---|---|---|")
     print(f"| dedupe alone | {many.dedupe_us / few.dedupe_us:.2f} | 1.5 | 1.1 |")
     print(f"| with hashing its id | {many.event_us / few.event_us:.2f} | 1.5 | 1.1 |")
     return 0 if few.right and many.right else 1
 
 
-def _in_a_process(ids: int) -> Cost:
+def figures(many: int, counted: int = LEAST_COUNTED) -> list[Figure]:
+    """`counted` events at least are measured of each."""
+    less, more = _in_a_process(FEW, counted), _in_a_process(many, counted)
+    right = less.right and more.right
+    cost = more.dedupe_us / less.dedupe_us
+    return [
+        Figure("memory", more.memory_bytes / more.ids, of=f"{many:,} ids in the window", is_right=right),
+        Figure("many_ids", cost, of=f"dedupe alone, {many:,} ids to {FEW:,}", is_right=right),
+    ]
+
+
+def _in_a_process(ids: int, least_counted: int = LEAST_COUNTED) -> Cost:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        cost = pool.apply(_measured, (ids,))
-    print(cost, flush=True)
-    return cost
+        return pool.apply(_measured, (ids, least_counted))
 
 
-def _measured(ids: int) -> Cost:
-    filling, counted = ids + ids // 2, max(ids // 4, 500_000)
+def _measured(ids: int, least_counted: int) -> Cost:
+    filling, counted = ids + ids // 2, max(ids // 4, least_counted)
     with tempfile.TemporaryDirectory() as folder:
         _run(SeenIds(WINDOW_S), _batches(ids, 0, 5 * BATCH))  # what is made once is no part of it
         before = psutil.Process().memory_info()

@@ -11,13 +11,15 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 import psutil
 
 from bench import load
+from bench.ratios import ratio
+from bench.results import Figure
 from pipeline.dedupe import SeenIds
 from pipeline.rules import Rules
 from pipeline.stitch import decide
@@ -55,6 +57,12 @@ def main() -> int:
     return 0
 
 
+def figures(turns: int) -> list[Figure]:
+    kinds = {"track": (_calls("track"), False), "identify": (_calls("identify", has_user=True), False)}
+    track, identify = _costs(kinds, turns).values()
+    return [Figure.of_ratio("identify", ratio(identify, track), f"{BATCH:,} events, {turns} turns")]
+
+
 def _report_cost(turns: int) -> None:
     kinds = {
         "track of an id that nobody knows": (_calls("track"), False),
@@ -63,16 +71,22 @@ def _report_cost(turns: int) -> None:
         "first identify of an id": (_calls("identify", has_user=True), False),
         "identify of a known id": (_calls("identify", has_user=True), True),
     }
-    known = _known_owners()
-    costs: dict[str, list[float]] = {name: [] for name in kinds}
-    for _ in range(turns):
-        for name, (records, is_known) in kinds.items():
-            costs[name].append(_cost_us(records, known if is_known else {}))
+    costs = _costs(kinds, turns)
     print("| event | µs | to the first |\n|---|---|---|")
     [plain, *_] = costs.values()
     for name, each in costs.items():
         ratio = statistics.median(one / other for one, other in zip(each, plain, strict=True))
         print(f"| {name} | {statistics.median(each):.1f} | {ratio:.2f} |")
+
+
+def _costs(kinds: Mapping[str, tuple[Sequence[RawRecord], bool]], turns: int) -> dict[str, list[float]]:
+    """µs an event, turn by turn."""
+    known = _known_owners()
+    costs: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(turns):
+        for name, (records, is_known) in kinds.items():
+            costs[name].append(_cost_us(records, known if is_known else {}))
+    return costs
 
 
 def _report_memory(ids: int) -> None:

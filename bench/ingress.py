@@ -25,6 +25,8 @@ import orjson
 import psutil
 
 from bench import load
+from bench.ratios import Ratio, ratio
+from bench.results import Figure
 from broker.control import write_control
 from broker.topics import create_topics
 from embedded.kafka import start_kafka
@@ -79,30 +81,44 @@ def main() -> int:
     arguments.add_argument("--pairs", type=int, default=7)
     arguments.add_argument("--requests", type=int, default=8000, help="requests of one event in each turn")
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as folder, _sides(Path(folder)) as (echo, single, batch):
-        for warm_up in (echo, single, batch):
-            asyncio.run(_drive(warm_up.port, warm_up.requests, 500))
-        for pair in range(given.pairs):
-            turns = [(echo, given.requests), (single, given.requests), (batch, given.requests // 20)]
-            for side, count in turns if pair % 2 == 0 else turns[::-1]:
-                side.take_turn(count)
-        _report(echo, single, batch)
-    return 0
-
-
-def _report(echo: Side, single: Side, batch: Side) -> None:
+    sides = _measured(given.pairs, given.requests)
     print("| side | µs of CPU an event: median | least | most |\n|---|---|---|---|")
-    for side in (echo, single, batch):
+    for side in sides:
         print(
             f"| {side.name} | {statistics.median(side.cpu_us):.1f} | {min(side.cpu_us):.1f} | {max(side.cpu_us):.1f} |"
         )
-    print("\n| ratio, events per CPU-second | median of pairs | good | reach |\n|---|---|---|---|")
-    print(f"| 1 event a request / bare echo | {_ratio(single, echo):.2f} | 0.35 | 0.6 |")
-    print(f"| {BATCH} events a request / 1 | {_ratio(batch, single):.1f} | 8 | 20 |")
+    print("\n| ratio, events per CPU-second | median of pairs | 95 % |\n|---|---|---|")
+    for figure in _figures(*sides):
+        print(f"| {figure.key} | {figure.value:.2f} | {figure.low:.2f} to {figure.high:.2f} |")
+    return 0
 
 
-def _ratio(side: Side, other: Side) -> float:
-    return statistics.median(b / a for a, b in zip(side.cpu_us, other.cpu_us, strict=True))
+def figures(pairs: int, requests: int) -> list[Figure]:
+    """`requests` of one event in each turn."""
+    return _figures(*_measured(pairs, requests))
+
+
+def _measured(pairs: int, requests: int) -> tuple[Side, Side, Side]:
+    with tempfile.TemporaryDirectory() as folder, _sides(Path(folder)) as (echo, single, batch):
+        for warm_up in (echo, single, batch):
+            asyncio.run(_drive(warm_up.port, warm_up.requests, 500))
+        for pair in range(pairs):
+            turns = [(echo, requests), (single, requests), (batch, requests // 20)]
+            for side, count in turns if pair % 2 == 0 else turns[::-1]:
+                side.take_turn(count)
+        return echo, single, batch
+
+
+def _figures(echo: Side, single: Side, batch: Side) -> list[Figure]:
+    of = f"{len(echo.cpu_us)} pairs, {CONNECTIONS} connections"
+    return [
+        Figure.of_ratio("ingress", _ratio(single, echo), of),
+        Figure.of_ratio("ingress_batch", _ratio(batch, single), of),
+    ]
+
+
+def _ratio(side: Side, other: Side) -> Ratio:
+    return ratio([1 / us for us in side.cpu_us], [1 / us for us in other.cpu_us])
 
 
 @contextmanager

@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import orjson
 import urllib3
 
 from bench import load
+from bench.results import Figure
 from embedded.process import free_port
 
 BATCH = 100
@@ -51,6 +53,9 @@ class Service:
         return http.request("POST", f"{self.store}/?database=whipstitch", body=sql).data.decode().strip()
 
 
+Probe: TypeAlias = Callable[[Service, urllib3.PoolManager, str], float]
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--probes", type=int, default=200)
@@ -64,14 +69,31 @@ def main() -> int:
     return 0
 
 
+def figures(probes: int) -> list[Figure]:
+    """With nothing else to do."""
+    with tempfile.TemporaryDirectory() as folder, _running(Path(folder)) as service:
+        row, who = (_times(service, probes, 0, probe) for probe in (_until_stored, _until_resolved))
+    of = f"{probes} probes"
+    return [Figure("latency_row", _p99(row), of=of), Figure("latency_who", _p99(who), of=of)]
+
+
 def _report(service: Service, probes: int, rate: int) -> None:
     for name, probe in (("an answer to its row", _until_stored), ("an identify to earlier rows", _until_resolved)):
-        times = sorted(_probe(service, probe, f"{rate}-{n}") for n in range(probes))
-        p99 = times[min(len(times) - 1, len(times) * 99 // 100)]
-        print(f"| {name} | {rate:,} | {statistics.median(times):.2f} | {p99:.2f} | {times[-1]:.2f} |", flush=True)
+        times = _times(service, probes, rate, probe)
+        print(
+            f"| {name} | {rate:,} | {statistics.median(times):.2f} | {_p99(times):.2f} | {times[-1]:.2f} |", flush=True
+        )
 
 
-def _probe(service: Service, probe: Callable[[Service, urllib3.PoolManager, str], float], name: str) -> float:
+def _times(service: Service, probes: int, rate: int, probe: Probe) -> list[float]:
+    return sorted(_probe(service, probe, f"{rate}-{n}") for n in range(probes))
+
+
+def _p99(times: list[float]) -> float:
+    return times[min(len(times) - 1, len(times) * 99 // 100)]
+
+
+def _probe(service: Service, probe: Probe, name: str) -> float:
     with urllib3.PoolManager() as http:
         return probe(service, http, name)
 

@@ -14,9 +14,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.ratios import Ratio, in_turn, ratio
+from bench.results import Figure
 from embedded.store import start_store
 from store.client import Store, open_store
 from store.migrate import migrate
@@ -68,23 +71,49 @@ RESOLVED = "SELECT uniqExact(person_id) AS persons FROM events_resolved_v"
 WHO = "SELECT sum(cityHash64(message_id, person_id, resolved_user_id)) AS who FROM events_resolved_v"
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of the queries, pair by pair."""
+
+    unresolved_s: list[float]
+    resolved_s: list[float]
+
+    @property
+    def ratio(self) -> Ratio:
+        return ratio(self.resolved_s, self.unresolved_s)
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", type=int, default=10_000_000, help="events; a tenth as many are links")
     arguments.add_argument("--pairs", type=int, default=7, help="pairs of queries a ratio")
     options = arguments.parse_args()
+    came, squashed, is_right = _measured(options.rows, options.pairs)
+    print("| events_resolved_v / events | ratio | unresolved, s | resolved, s |\n|---|---|---|---|")
+    for name, times in (("as they came", came), ("squashed", squashed)):
+        unresolved_s, resolved_s = (statistics.median(column) for column in (times.unresolved_s, times.resolved_s))
+        print(f"| {name} | {times.ratio.median:.2f} | {unresolved_s:.2f} | {resolved_s:.2f} |")
+    print(f"\nthe same person for each of {options.rows:,} events: {'right' if is_right else 'WRONG'}")
+    return 0 if is_right else 1
+
+
+def figures(rows: int, pairs: int) -> list[Figure]:
+    came, squashed, is_right = _measured(rows, pairs)
+    of = f"{rows:,} rows, {rows // 10:,} links, {pairs} pair{'s' * (pairs > 1)}"
+    after = replace(Figure.of_ratio("squashed", squashed.ratio, of), is_right=is_right)
+    return [Figure.of_ratio("resolved", came.ratio, of), after]
+
+
+def _measured(rows: int, pairs: int) -> tuple[Times, Times, bool]:
+    """Before and after the squash, and whether each event's person is the same."""
     with tempfile.TemporaryDirectory() as folder, _store(Path(folder)) as store:
-        _fill(store, options.rows)
-        print("| events_resolved_v / events | ratio | unresolved, s | resolved, s |\n|---|---|---|---|")
+        _fill(store, rows)
         before = store.query(WHO)
-        print(_measured(store, "as they came", options.pairs), flush=True)
+        came = _times(store, pairs)
         began_s = time.monotonic()
         squash(store, BEFORE)
         _say(f"squashed in {time.monotonic() - began_s:.0f} s")
-        print(_measured(store, "squashed", options.pairs))
-        is_right = store.query(WHO) == before
-        print(f"\nthe same person for each of {options.rows:,} events: {'right' if is_right else 'WRONG'}")
-        return 0 if is_right else 1
+        return came, _times(store, pairs), store.query(WHO) == before
 
 
 @contextmanager
@@ -107,12 +136,13 @@ def _fill(store: Store, rows: int) -> None:
     _say(f"stored {rows:,} events")
 
 
-def _measured(store: Store, name: str, pairs: int) -> str:
-    """A row of the table. The first pair only warms up."""
-    seconds = [(_seconds(store, UNRESOLVED), _seconds(store, RESOLVED)) for _ in range(pairs + 1)][1:]
-    ratio = statistics.median(resolved / unresolved for unresolved, resolved in seconds)
-    unresolved_s, resolved_s = (statistics.median(column) for column in zip(*seconds, strict=True))
-    return f"| {name} | {ratio:.2f} | {unresolved_s:.2f} | {resolved_s:.2f} |"
+def _times(store: Store, pairs: int) -> Times:
+    """The first pair only warms up."""
+    times = Times([], [])
+    for first, second in in_turn(UNRESOLVED, RESOLVED, pairs + 1):
+        for sql in (first, second):
+            (times.unresolved_s if sql == UNRESOLVED else times.resolved_s).append(_seconds(store, sql))
+    return Times(times.unresolved_s[1:], times.resolved_s[1:])
 
 
 def _seconds(store: Store, sql: str) -> float:
