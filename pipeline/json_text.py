@@ -7,6 +7,7 @@ import msgspec
 from topics.raw import EMPTY_OBJECT
 
 _BRACE = ord("{")
+_QUOTE = ord('"')
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -50,6 +51,6 @@ def with_new_members(text: msgspec.Raw, members: Mapping[str, object]) -> msgspe
         return text
     head = _encode(members)
     body = bytes(text)
-    if body[1:].lstrip().startswith(b"}"):
+    if body[1] != _QUOTE and body[1:].lstrip().startswith(b"}"):
         return msgspec.Raw(head)
-    return msgspec.Raw(head[:-1] + b"," + body[1:])
+    return msgspec.Raw(b"%b,%b" % (head[:-1], body[1:]))

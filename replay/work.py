@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from broker.light_records import install as install_light_records
 from pipeline.settings import Settings
 from replay.errors import Interrupted
 from replay.folder import folder_of, journal_path
@@ -58,6 +59,7 @@ def work_in_process(task: Task, report: Report) -> None:
     """The same as `work`, in a process of its own, which ends with the one that made it."""
     os.nice(_NICENESS)
     gc.set_threshold(*_GC_THRESHOLDS)
+    install_light_records()
     parent = os.getppid()
     work(task, lambda: os.getppid() != parent, report)
 

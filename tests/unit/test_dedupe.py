@@ -141,7 +141,7 @@ def test_a_few_receipts_from_a_clock_far_ahead_end_nobodys_window() -> None:
     seal_at=st.sampled_from([1, 5, 40]),
     different=st.sampled_from([5, 300, 100_000]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_batches_get_the_answers_of_a_plain_dict(seed: int, window_s: float, seal_at: int, different: int) -> None:
     seen, plain, now_s = SeenIds(window_s, seal_at=seal_at), PlainSeenIds(window_s), 1_790_000_000.0
     picks = random.Random(seed)
