@@ -4,8 +4,9 @@
     .venv/bin/python -m bench.replay_beside --shares 100,50,25
 
 It runs all of `whipstitch up`, sends a history, and probes as `bench.latency` does: with nothing else to do, and with a
-replay of all of that history at work, for each share of a core that it is given (the default, where none is said). A
-replay that ends before the probes do is removed and begun again.
+replay of all of that history at work, for each share of a core that it is given (the default, where none is said). They
+take turns, so that what else the machine does meets all of them. A replay that ends before the probes do is removed and
+begun again.
 """
 
 import argparse
@@ -15,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from bench.latency import BATCH, SENDERS, Service
 
 _HISTORY_EVENTS = 300_000
 _PROBES = 200
+_TURNS = 4
 
 
 def main() -> int:
@@ -38,26 +40,45 @@ def main() -> int:
     arguments.add_argument("--shares", default="", metavar="PERCENT,…", help="what `replay start --share` is given")
     given = arguments.parse_args()
     shares = [["--share", share] for share in given.shares.split(",") if share] or [[]]
+    cases = [_Case("nothing"), *(_Case(" ".join(["a replay", *share]), share) for share in shares)]
     with tempfile.TemporaryDirectory() as folder, latency._running(Path(folder)) as service:
         history = _sent(service, given.events)
-        print("| beside it | probes | p50 s | p99 s | slowest s | replayed / s |\n|---|---|---|---|---|---|")
-        print(_row("nothing", _probed(service, given.probes, "alone")), flush=True)
-        for share in shares:
-            with _replaying(Path(folder) / "data", [*history, *share]) as replays:
-                times = _probed(service, given.probes, f"beside{''.join(share)}")
-            per_s = round(given.events * replays.ended / replays.passed_s) if replays.ended else 0
-            print(_row(" ".join(["a replay", *share]), times, f"{per_s:,}" if per_s else "none ended"), flush=True)
+        for turn in range(_TURNS):
+            for case in cases:
+                with case.beside(Path(folder) / "data", history):
+                    case.probe(service, -(-given.probes // _TURNS), turn)
+    print("| beside it | probes | p50 s | p99 s | slowest s | replays that ended |\n|---|---|---|---|---|---|")
+    print(*cases, sep="\n")
     return 0
 
 
-def _row(beside: str, times: Sequence[float], per_s: str = "") -> str:
-    p99 = times[min(len(times) - 1, len(times) * 99 // 100)]
-    figures = f"{statistics.median(times):.2f} | {p99:.2f} | {times[-1]:.2f}"
-    return f"| {beside} | {len(times)} | {figures} | {per_s} |"
+@dataclass(slots=True)
+class _Case:
+    """What goes on beside the probes, and how long they took."""
 
+    name: str
+    options: Sequence[str] | None = None
+    times: list[float] = field(default_factory=list)
+    ended: int = 0
 
-def _probed(service: Service, probes: int, name: str) -> list[float]:
-    return sorted(latency._probe(service, latency._until_stored, f"{name}-{n}") for n in range(probes))
+    @contextmanager
+    def beside(self, data: Path, history: Sequence[str]) -> Iterator[None]:
+        if self.options is None:
+            yield
+            return
+        with _replaying(data, [*history, *self.options]) as replays:
+            yield
+        self.ended += replays.ended
+
+    def probe(self, service: Service, probes: int, turn: int) -> None:
+        names = [f"{self.name}-{turn}-{n}".replace(" ", "-") for n in range(probes)]
+        self.times += [latency._probe(service, latency._until_stored, name) for name in names]
+
+    def __str__(self) -> str:
+        times = sorted(self.times)
+        p99 = times[min(len(times) - 1, len(times) * 99 // 100)]
+        figures = f"{statistics.median(times):.2f} | {p99:.2f} | {times[-1]:.2f}"
+        return f"| {self.name} | {len(times)} | {figures} | {self.ended} |"
 
 
 def _sent(service: Service, events: int) -> list[str]:
@@ -76,10 +97,9 @@ def _sent(service: Service, events: int) -> list[str]:
 
 @dataclass(slots=True)
 class _Replays:
-    """How many have ended, and the time that those took."""
+    """How many have ended."""
 
     ended: int = 0
-    passed_s: float = 0.0
     is_over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -87,18 +107,17 @@ class _Replays:
 def _replaying(data: Path, argv: Sequence[str]) -> Iterator[_Replays]:
     """One replay after the other, until the probes are over."""
     replays = _Replays()
-    thread = threading.Thread(target=_replay_again_and_again, args=(data, argv, replays))
-    thread.start()
-    try:
-        yield replays
-    finally:
-        replays.is_over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        replaying = thread.submit(_replay_again_and_again, data, argv, replays)
+        try:
+            yield replays
+        finally:
+            replays.is_over.set()
+    replaying.result()
 
 
 def _replay_again_and_again(data: Path, argv: Sequence[str], replays: _Replays) -> None:
     while not replays.is_over.is_set():
-        began_s = time.monotonic()
         running = _replay(data, "start", *argv)
         while running.poll() is None and not replays.is_over.wait(latency.POLL_S):
             pass
@@ -106,8 +125,7 @@ def _replay_again_and_again(data: Path, argv: Sequence[str], replays: _Replays) 
             running.terminate()
         elif running.returncode == 0:
             replays.ended += 1
-            replays.passed_s += time.monotonic() - began_s
-        elif running.returncode is not None:
+        else:
             raise SystemExit(f"`whipstitch replay start` ended with {running.returncode}")
         running.wait()
         _replay(data, "abort").wait()

@@ -55,6 +55,8 @@ from tests.waiting import eventually
 from topics.control import Project
 from topics.names import RAW
 
+EVERY_S = 0.2
+
 
 @pytest.fixture(autouse=True)
 def environment(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +149,7 @@ def live_going_on(system: System, project: str) -> Iterator[None]:
     others, ended, numbers = f"{project}-others", threading.Event(), count()
 
     def publish() -> None:
-        while not ended.is_set():
+        while not ended.wait(EVERY_S):
             system.publish(*(call(others, f"n{next(numbers)}", FROM_MS + n) for n in range(20)))
 
     with ThreadPoolExecutor(1) as thread:
@@ -157,7 +159,7 @@ def live_going_on(system: System, project: str) -> Iterator[None]:
         finally:
             ended.set()
     publishing.result()
-    assert next(numbers) > 20
+    assert next(numbers) > 0
 
 
 def test_partition_count_changes_nothing(
