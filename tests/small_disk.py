@@ -17,7 +17,11 @@ _BALLAST = "ballast"
 
 @dataclass(frozen=True, slots=True)
 class SmallDisk:
+    """`folder` is where anybody finds it; in processes that are begun with `inside` it is `mounted_at`."""
+
     folder: Path
+    mounted_at: Path
+    inside: tuple[str, ...]
 
     def fill(self) -> None:
         """Leave no byte. What others delete meanwhile is theirs again: to fill once more is harmless."""
@@ -44,6 +48,7 @@ def small_disk(mounted_at: Path, size: str) -> Iterator[SmallDisk]:
         if holding.stdout.readline() != b"mounted\n":
             pytest.skip(f"no small disk can be made here: {holding.communicate()[1].decode().strip()}")
         try:
-            yield SmallDisk(Path(f"/proc/{holding.pid}/root{mounted_at}"))
+            inside = ("nsenter", "--target", str(holding.pid), "--user", "--mount", "--preserve-credentials", "--")
+            yield SmallDisk(Path(f"/proc/{holding.pid}/root{mounted_at}"), mounted_at, inside)
         finally:
             holding.terminate()

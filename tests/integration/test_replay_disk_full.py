@@ -2,16 +2,21 @@
 once there is room the same command goes on, or `replay abort` leaves nothing."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from broker.control import load_directory
+from embedded.process import FolderLock, free_port, wait_ready
+from embedded.process import start as start_process
+from embedded.store import RunningStore
 from pipeline.settings import as_environ
 from replay import state
 from replay.errors import Interrupted
@@ -56,7 +61,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder, project = tmp_path_factory.mktemp("full"), f"p{uuid4().hex[:8]}"
     with (
         small_disk(folder / "disk", "400m") as disk,
-        running_system(folder, disk.folder) as system,
+        running_system(folder, store_on(disk, folder / "store.log")) as system,
         pytest.MonkeyPatch.context() as environ,
     ):
         for name, value in as_environ(system.settings).items():
@@ -68,6 +73,26 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         at_once = replayed(system, start("--project", project), project)
         assert run("abort").exit_code == 0
         yield Scene(system, disk, project, at_once)  # type: ignore[arg-type]
+
+
+def store_on(disk: SmallDisk, log_file: Path) -> RunningStore:
+    port = free_port()
+    argv = [*disk.inside, sys.executable, "-P", "-m", "embedded.store_server", "--port", str(port)]
+    process = start_process("store", [*argv, "--data", str(disk.mounted_at / "store")], log_file)
+    url = f"http://127.0.0.1:{port}"
+    wait_ready("store", process, log_file, lambda: _answers(port), WITHIN_S)
+    return RunningStore(url, process, FolderLock(disk.folder / "lock"), disk.folder / "run")
+
+
+def _answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 @pytest.fixture(autouse=True)
