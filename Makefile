@@ -36,6 +36,7 @@ bench: $(RUNTIME)  ## what an event costs, as ratios (half an hour; leave the ma
 	@$(BIN)/python -m bench.views
 	@$(BIN)/python -m bench.latency
 	@$(BIN)/python -m bench.replay
+	@$(BIN)/python -m bench.replay_beside
 
 chaos: $(RUNTIME) $(DEV)  ## kill, pause and fill each part under load, and hold the promise (20 minutes; ARGS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(ARGS)

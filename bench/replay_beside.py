@@ -71,8 +71,11 @@ class _Case:
         self.ended += replays.ended
 
     def probe(self, service: Service, probes: int, turn: int) -> None:
-        names = [f"{self.name}-{turn}-{n}".replace(" ", "-") for n in range(probes)]
-        self.times += [latency._probe(service, latency._until_stored, name) for name in names]
+        for n in range(probes):
+            if self.options is not None:
+                _await_replay(service)
+            name = f"{self.name}-{turn}-{n}".replace(" ", "-")
+            self.times.append(latency._probe(service, latency._until_stored, name))
 
     def __str__(self) -> str:
         times = sorted(self.times)
@@ -93,6 +96,13 @@ def _sent(service: Service, events: int) -> list[str]:
         sql = "SELECT count() FROM events WHERE event_name = 'Load'"
         latency._until(lambda: service.ask(http, sql) == str(sent))
     return ["--from", began.isoformat(), "--to", ended.isoformat()]
+
+
+def _await_replay(service: Service) -> None:
+    """Return while one is at work: it has done some, and is not removed yet."""
+    with urllib3.PoolManager() as http:
+        sql = "SELECT count() > 0 FROM system.tables WHERE name = 'replay_progress' AND total_rows > 0"
+        latency._until(lambda: service.ask(http, sql) == "1")
 
 
 @dataclass(slots=True)
@@ -134,7 +144,8 @@ def _replay_again_and_again(data: Path, argv: Sequence[str], replays: _Replays) 
 def _replay(data: Path, *argv: str) -> "subprocess.Popen[bytes]":
     environ = {**os.environ, "WHIPSTITCH_DATA": str(data)}
     command = [sys.executable, "-m", "cli.main", "replay", *argv]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    told = subprocess.DEVNULL if argv[0] == "abort" else None  # where there was no replay yet
+    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=told)
 
 
 if __name__ == "__main__":
