@@ -176,7 +176,6 @@ def test_swap_under_load_keeps_the_promise_wherever_it_is_killed(scene: Scene) -
             scene.goes_on(reader)
             scene.ran("swap", "--keep")
             assert scene.attributed() == is_
-            scene.goes_on(reader)
             scene.ran("swap", "--back")
         scene.ran("swap")
         assert scene.attributed() == is_
