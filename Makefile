@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 VENV_MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime-installed
 DEV := $(VENV)/dev-installed
+# Frameworks that the worker is measured against: they ask for other versions of what we use.
+PEERS := .venv-peers/installed
 ARGS ?=
 # Tests mostly wait for servers: more processes than cores are right.
 JOBS ?= 3
@@ -28,10 +30,10 @@ lint: $(RUNTIME) $(DEV)  ## style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 
-bench: $(RUNTIME) $(DEV)  ## what an event costs, as ratios, into docs/performance.md (hours; leave the machine alone meanwhile)
+bench: $(RUNTIME) $(DEV) $(PEERS)  ## what an event costs, as ratios, into docs/performance.md (hours; leave the machine alone meanwhile)
 	@$(BIN)/python -m bench --docs $(ARGS)
 
-bench-quick: $(RUNTIME) $(DEV)  ## the same table of a little of everything, to see that it works (5 minutes)
+bench-quick: $(RUNTIME) $(DEV) $(PEERS)  ## the same table of a little of everything, to see that it works (5 minutes)
 	@$(BIN)/python -m bench --quick --out build/bench-quick $(ARGS)
 
 chaos: $(RUNTIME) $(DEV)  ## kill, pause and fill each part under load, and hold the promise (20 minutes; ARGS="--seed 7")
@@ -41,7 +43,7 @@ fuzz: $(RUNTIME) $(DEV)  ## 200,000 odd requests against the real ingress and wo
 	@$(BIN)/python -m tests.fuzz --count 200000 $(ARGS)
 
 clean:  ## remove what is installed here; the data in .whipstitch stays
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-peers build *.egg-info
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,4 +64,9 @@ $(RUNTIME): requirements.lock pyproject.toml | $(VENV_MADE)
 
 $(DEV): requirements-dev.lock | $(VENV_MADE)
 	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(PEERS): bench/requirements-peers.lock
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
 	@touch $@

@@ -29,6 +29,7 @@ from agents.stitch import Stitcher
 from agents.transport import BatchApp
 from agents.watchdog import watch
 from broker.control import DirectoryFollower
+from broker.light_records import install as install_light_records
 from broker.log import LogReader
 from broker.producer import DurableProducer
 from pipeline import dead_letters, rows
@@ -77,6 +78,7 @@ def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = Tr
     Raises BrokerError or StoreError where the world is not there at the start.
     """
     gc.set_threshold(*_GC_THRESHOLDS)
+    install_light_records()
     settings.data.mkdir(parents=True, exist_ok=True)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -39,9 +39,9 @@ COMPARISONS: Final = (
     Comparison("guarantees", _WORKER, _UNGUARDED),
     Comparison("two_workers", Workers("two workers", count=2), _WORKER, is_by_wall=True),
     Comparison("faust_agent", _WORKER, Peer("S-faust", "faust_agent", stores="different"), is_short=True),
-    Comparison("quix", _WORKER, Peer("Quix Streams", "quix", stores="different"), is_short=True),
-    Comparison("bytewax_flow", _WORKER, Peer("Bytewax", "bytewax_flow", stores="different"), is_short=True),
-    Comparison("kafka_engine", _WORKER, Peer("ClickHouse's Kafka engine", "kafka_engine"), is_short=True),
+    Comparison("quix", _WORKER, Peer("Quix Streams", "quix", "different", is_foreign=True), is_short=True),
+    Comparison("bytewax_flow", _WORKER, Peer("Bytewax", "bytewax_flow", "different", is_foreign=True), is_short=True),
+    Comparison("kafka_engine", _WORKER, Peer("ClickHouse's Kafka engine", "kafka_engine", "different"), is_short=True),
 )
 
 

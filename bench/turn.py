@@ -31,6 +31,7 @@ from pipeline import settings
 from topics.names import LINKS, MERGES, PERSONS, RAW, REJECTED, STITCHED
 
 ROOT = Path(__file__).parents[1]
+_PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 _LONGEST_TURN_S = 900.0
 _LONGEST_STANDSTILL_S = 60.0
 _READY_WITHIN_S = 60.0
@@ -72,11 +73,13 @@ class Side(Protocol):
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A module of `bench/sides`. `stores` is what it must say that it has put out, or its answer is wrong: a row for
-    each event, or for each different one."""
+    each event, or for each different one. One that `is_foreign` needs packages that cannot stand beside ours, and runs
+    in an environment of its own."""
 
     name: str
     module: str
     stores: Literal["events", "different", ""] = ""
+    is_foreign: bool = False
 
     def take_turn(self, system: System, loaded: Loaded, group: str) -> Turn:
         configured = system.settings
@@ -85,7 +88,10 @@ class Peer:
             "events": loaded.events, "partitions": configured.partitions,
         }  # fmt: skip
         options = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
-        command = ["-m", f"bench.sides.{self.module}", *options]
+        python = str(_PEERS_PYTHON) if self.is_foreign else sys.executable
+        if not Path(python).exists():
+            raise TurnFailed(f"{self.name}: {python} is not there; `make bench` installs it")
+        command = [python, "-m", f"bench.sides.{self.module}", *options]
         with _folder(system) as folder, _started(command, folder, {}, is_read=True) as process:
             usage, rows = _between_its_lines(process, Meter([psutil.Process(process.pid)], system))
             if process.wait(_STOPPED_WITHIN_S) or usage is None:
@@ -115,7 +121,7 @@ def _running(system: System, workers: Workers) -> Iterator[list[psutil.Process]]
         for _ in range(workers.count):
             folder = ends.enter_context(_folder(system))
             environ = settings.as_environ(system.settings.model_copy(update={"data": folder}))
-            command = [*workers.command, "--ready-file", str(folder / "ready")]
+            command = [sys.executable, *workers.command, "--ready-file", str(folder / "ready")]
             started.append((ends.enter_context(_started(command, folder, environ)), folder))
         try:
             for process, folder in started:
@@ -193,13 +199,13 @@ def _folder(system: System) -> Iterator[Path]:
 
 @contextmanager
 def _started(
-    arguments: Sequence[str], folder: Path, environ: dict[str, str], *, is_read: bool = False
+    command: Sequence[str], folder: Path, environ: dict[str, str], *, is_read: bool = False
 ) -> Iterator["subprocess.Popen[str]"]:
     """A Python process whose temporary files are in `folder`; stopped at the end where it still runs. What it prints
     is read by nobody where it is a worker's: it goes to the log."""
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            command,
             env={**os.environ, **environ, "TMPDIR": str(folder)}, cwd=ROOT,
             stdout=subprocess.PIPE if is_read else log, stderr=log, text=True,
         )  # fmt: skip

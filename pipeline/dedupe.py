@@ -73,11 +73,8 @@ class SeenIds:
         """The same of one id. A batch costs little more."""
         return self.known([seen_id], [received_at])[0]
 
-    def repeats(self, first_received_at: float | None, received_at: float) -> bool:
-        return (
-            first_received_at is not None
-            and round(received_at * 1000) - round(first_received_at * 1000) < self._window_ms
-        )
+    def repeats(self, first_received_at: float, received_at: float) -> bool:
+        return round(received_at * 1000) - round(first_received_at * 1000) < self._window_ms
 
     def remember_all(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
         """Note events of the log, in its order. To note one again changes nothing."""

@@ -7,6 +7,7 @@ import msgspec
 from topics.raw import EMPTY_OBJECT
 
 _BRACE = ord("{")
+_QUOTE = ord('"')
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -44,12 +45,10 @@ def merged(under: msgspec.Raw, over: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(_encode({**_members(under), **_members(over)}))
 
 
-def with_new_members(text: msgspec.Raw, members: Mapping[str, object]) -> msgspec.Raw:
-    """The object with more members, none of which it may have yet: spliced in, four times as fast as `merged`."""
-    if not members:
-        return text
-    head = _encode(members)
+def with_new_members(text: msgspec.Raw, members: bytes) -> msgspec.Raw:
+    """The object with those of another object, of which it may have none yet: spliced in, which costs a quarter of
+    `merged`."""
     body = bytes(text)
-    if body[1:].lstrip().startswith(b"}"):
-        return msgspec.Raw(head)
-    return msgspec.Raw(head[:-1] + b"," + body[1:])
+    if body[1] != _QUOTE and body[1:].lstrip().startswith(b"}"):
+        return msgspec.Raw(members)
+    return msgspec.Raw(b"%b,%b" % (members[:-1], body[1:]))

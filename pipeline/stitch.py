@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-import msgspec
+from msgspec.structs import force_setattr
 
 from pipeline import dead_letters, identity
 from pipeline.dedupe import SeenIds, seen_id
@@ -52,8 +52,8 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
                 said = evidence(outcome, project)
                 if said is not NOTHING:
                     _take_in(said, outcome, record, owners, project, decision)
-                event = _attributed(outcome, owners, project)
-                decision.stitched.append((record.key, stitched.encode(event), record.timestamp, ()))
+                _attribute(outcome, owners, project)
+                decision.stitched.append((record.key, stitched.encode(outcome), record.timestamp, ()))
             case Rejected():
                 decision.rejected.append(dead_letters.dead_letter(record, outcome))
             case Dropped():
@@ -77,7 +77,7 @@ def _new_events(
     ids = [seen_id(event.project_id, event.message_id) for _, event in events]
     known = seen.known(ids, [event.received_at for _, event in events])
     for (row, event), this_id, is_known in zip(events, ids, known, strict=True):
-        if is_known or seen.repeats(claimed.get(this_id), event.received_at):
+        if is_known or (this_id in claimed and seen.repeats(claimed[this_id], event.received_at)):
             outcomes[row] = Dropped(DropCause.DUPLICATE)
         else:
             claimed[this_id] = event.received_at
@@ -119,14 +119,16 @@ _ALREADY_MERGED: Final = Rejected(
 )
 
 
-def _attributed(event: StitchedEvent, owners: "_Owners", project: ProjectRules) -> StitchedEvent:
+def _attribute(event: StitchedEvent, owners: "_Owners", project: ProjectRules) -> None:
     if event.user_id is not None or event.anonymous_id is None:
-        return event
+        return
     state = owners.of(event.project_id, event.anonymous_id)
     if state is identity.NOBODY:
-        return event
+        return
     owner = identity.owner_at(state, event.timestamp, event.message_id, project.max_users, project.policy)
-    return event if owner is None else msgspec.structs.replace(event, stitched_user_id=owner)
+    if owner is not None:
+        # The event was made for this decision and is nobody else's yet: a copy of its 19 fields would cost 2 % of it.
+        force_setattr(event, "stitched_user_id", owner)
 
 
 class _Owners:

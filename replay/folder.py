@@ -28,19 +28,31 @@ def locked(folder: Path) -> Iterator[None]:
     cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK).open("a+")
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise Refused(f"{folder}: cannot be written: {error.strerror}; mend that, or set WHIPSTITCH_DATA") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise Refused(f"this replay is running already, as process {file.read() or '?'}; stop that first") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        raise _cannot_be_written(folder, error) from error
+    try:
+        _take(file, folder)
         yield
+    finally:
+        os.close(file)
+
+
+def _take(file: int, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        running = os.pread(file, 20, 0).decode() or "?"
+        raise Refused(f"this replay is running already, as process {running}; stop that first") from None
+    try:
+        os.truncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+    except OSError as error:  # no room for so little, so for nothing that comes after it
+        raise _cannot_be_written(folder, error) from error
+
+
+def _cannot_be_written(folder: Path, error: OSError) -> Refused:
+    return Refused(f"{folder}: cannot be written: {error.strerror}; mend that, or set WHIPSTITCH_DATA")
 
 
 def is_running(folder: Path) -> bool:

@@ -10,11 +10,14 @@ import fcntl
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 import msgspec
+
+from replay.errors import Interrupted
 
 _HEAD: Final = struct.Struct("<I16s")
 _ID_BYTES: Final = 16
@@ -56,6 +59,7 @@ class Journal:
     """One partition's file, which one process has at a time: to open it waits for the other to end."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("a+b")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -69,13 +73,18 @@ class Journal:
         self._file.truncate(end)
 
     def append(self, frame: Frame) -> None:
-        """Raises OSError; then the frame may be torn, and nothing may follow it in this process."""
+        """Raises Interrupted where the disk does not take it; then the frame may be torn, and nothing may follow it in
+        this process."""
         body = _encode(frame)
-        self._file.write(_HEAD.pack(len(body), _digest(body)) + body)
-        self._file.flush()
+        try:
+            self._file.write(_HEAD.pack(len(body), _digest(body)) + body)
+            self._file.flush()
+        except OSError as error:
+            raise Interrupted(f"{self._path}: cannot be written: {error.strerror}; make room there") from error
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # the rest of a frame that could not be written, as `append` has told
+            self._file.close()
 
 
 def _next(file: BinaryIO) -> Frame | None:

@@ -4,6 +4,7 @@ Arrives: what was asked for. Leaves: a `Replay` that nobody has noted yet, or `R
 """
 
 import asyncio
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from replay.source import FILE_PARTITIONS, source_of
 from replay.state import NO_OVERRIDES, Overrides, Replay, Status
 from store.client import Store
 from topics.control import Project
-from topics.names import RAW
+from topics.names import LINKS, RAW, STITCHED, WORKER_GROUP
 
 # Clocks differ, and a record may wait for Kafka: what was received in the range stands no further from it.
 SLACK_MS: Final = 600_000
@@ -31,6 +32,9 @@ SLACK_MS: Final = 600_000
 IN_FLIGHT_MS: Final = 6_000
 
 _ROOM: Final = 1.2
+# Of a record: its id, when it was received, and a share of who owns its anonymous id.
+_JOURNAL_BYTES: Final = 64
+_LEAST_JOURNAL_BYTES: Final = 1_000_000
 _OF_PROJECT: Final = (
     "policy",
     "implicit_links",
@@ -76,6 +80,7 @@ def check_others(replay: Replay, others: Sequence[Replay]) -> Replay | None:
         if not replay.overlaps(other) or other.status is Status.SWAPPED:
             continue
         if other.is_same_work(replay) and other.status in (Status.FILLING, Status.RUNNING):
+            _check_rules(other, replay)
             return other
         whose = "all projects" if other.project_id is None else other.project_id
         raise Refused(
@@ -86,7 +91,10 @@ def check_others(replay: Replay, others: Sequence[Replay]) -> Replay | None:
 
 
 async def placed(settings: Settings, replay: Replay) -> Replay:
-    """With where it begins and ends. Raises Refused where that cannot be read, or BrokerError."""
+    """With where it begins and ends. Raises Refused where that cannot be read, or where live has not come as far as to
+    its beginning; or BrokerError."""
+    async with scanner(settings) as scan:
+        await _check_stored(scan, replay)
     if not replay.sources:
         return await _offsets(settings, replay)
     lines = await asyncio.to_thread(lambda: sum(1 for _ in read_lines([*map(Path, replay.sources)])))
@@ -107,8 +115,15 @@ async def check_holds_any(settings: Settings, replay: Replay) -> None:
     raise Refused(f"{where} holds nothing{of} received from {_told(replay.from_ms)} to {_told(replay.to_ms)}")
 
 
-def check_room(store: Store) -> None:
+def check_room(store: Store, settings: Settings, replay: Replay) -> None:
     """Raises Refused where the store's disk or ours cannot hold a second generation; or StoreError."""
+    records = sum(replay.ends[partition] - start for partition, start in replay.starts.items())
+    journals = _LEAST_JOURNAL_BYTES + records * _JOURNAL_BYTES
+    free = _free(settings.data)
+    if free < journals:
+        raise Refused(
+            f"{settings.data} has {_mb(free)} left, and a replay may need {_mb(journals)}; free some disk space there"
+        )
     [sizes] = store.query(
         "SELECT sum(bytes_on_disk) AS needed FROM system.parts WHERE active AND database = currentDatabase()"
     )
@@ -127,6 +142,19 @@ def _check_range(asked: Asked, now_ms: int) -> None:
         raise Refused(f"--to {_told(asked.to_ms)} is still to come; it is {_told(now_ms)}")
 
 
+def _check_rules(begun: Replay, wanted: Replay) -> None:
+    """What is begun is decided by one set of rules to its end."""
+    changed = sorted(each.id for each in set(wanted.in_scope()) ^ set(begun.in_scope()))
+    changed += [
+        name for name in ("dedupe_window_s", "max_event_bytes") if getattr(begun, name) != getattr(wanted, name)
+    ]
+    if changed:
+        raise Refused(
+            f"replay {begun.id} was begun under other settings ({', '.join(dict.fromkeys(changed))}): end it with "
+            "`whipstitch replay abort`, and start it again"
+        )
+
+
 def _overridden(project: Project, asked: Asked) -> Project:
     if asked.project_id not in (None, project.id):
         return project
@@ -140,6 +168,20 @@ async def _offsets(settings: Settings, replay: Replay) -> Replay:
         await _check_kept(scan, replay, starts)
         ends = await scan.offsets_at(RAW, replay.to_ms + SLACK_MS)
     return replace(replay, starts=dict(starts), ends={p: max(end, starts[p]) for p, end in ends.items()})
+
+
+async def _check_stored(scan: Scanner, replay: Replay) -> None:
+    """What the rules are to know from before the range is read from the store, so it must have come there."""
+    behind = 0
+    for topic in (RAW, STITCHED, LINKS):
+        before = await scan.offsets_at(topic, replay.from_ms - SLACK_MS)
+        done = await scan.committed(WORKER_GROUP, topic)
+        behind += sum(max(0, before[partition] - at) for partition, at in done.items())
+    if behind:
+        raise Refused(
+            f"{behind:,} records from before {_told(replay.from_ms)} are not stored yet, and what comes after rests on "
+            "them: see that a worker runs (`whipstitch doctor`), and repeat the command once it has caught up"
+        )
 
 
 async def _check_kept(scan: Scanner, replay: Replay, starts: Offsets) -> None:
@@ -157,6 +199,12 @@ async def _check_kept(scan: Scanner, replay: Replay, starts: Offsets) -> None:
 
 def _told(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").replace(".000000Z", "Z")
+
+
+def _free(folder: Path) -> int:
+    """Bytes that are left on the disk of a folder, also of one that is still to be made."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 def _mb(size: int) -> str:

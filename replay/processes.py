@@ -74,7 +74,7 @@ def _said(connection: Connection) -> list[Progress] | str | None:
 
 
 def _check_ended(worker: SpawnProcess) -> None:
-    worker.join(_END_WITHIN_S)
+    worker.join()  # it has said all, and only its process is still to go: on a busy machine that takes a while
     if worker.exitcode != 0:
         raise Interrupted(
             f"a worker ended with code {worker.exitcode}; what is done is kept: repeat the command to go on"

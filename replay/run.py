@@ -17,11 +17,12 @@ from pipeline.directory import Directory
 from pipeline.settings import Settings
 from replay import completeness, processes, shadow, state
 from replay.errors import Interrupted, Refused
-from replay.exchange import uuids
+from replay.exchange import Exchange, uuids
 from replay.finish import finish
 from replay.folder import folder_of, locked, remove
 from replay.plan import IN_FLIGHT_MS, Asked, check_holds_any, check_others, check_room, placed, replay_of
-from replay.state import Progress, Replay, Status
+from replay.sides import sides_of
+from replay.state import Progress, Replay, Status, still
 from replay.work import Task
 from store.address import address_of
 from store.client import Store, open_store
@@ -35,10 +36,12 @@ Show: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], No
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How many processes, and what each may use of one core, in percent."""
+    """How many processes, what each may use of one core, in percent, and for how long each waits for a store that is
+    away or full."""
 
     workers: int = 1
     share: int = 100
+    patience_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Replayer:
         replay, is_new = self._planned(asked)
         own = shadow.open_shadow(self.settings.store, replay.id)
         with closing(own), locked(folder_of(self.settings, replay.id)):
+            if not is_new:
+                replay = still(own, Status.FILLING, Status.RUNNING)
             try:
                 if is_new or replay.status is Status.FILLING:
                     replay = self._made(own, replay)
@@ -90,8 +95,9 @@ class Replayer:
         begun = check_others(replay, state.replays(self.store, self.settings.store))
         if begun is not None:
             return begun, False
-        check_room(self.store)
-        return self._placed(replay), True
+        placed = self._placed(replay)
+        check_room(self.store, self.settings, placed)
+        return placed, True
 
     def _placed(self, replay: Replay) -> Replay:
         # What was received before the range's end may still be on its way to Kafka.
@@ -156,7 +162,7 @@ class Replayer:
 
     def _worked(self, replay: Replay, ways: Ways, *, is_dry: bool = False) -> dict[int, Progress]:
         tasks = [
-            Task(self.settings, replay, partitions, ways.share, is_dry)
+            Task(self.settings, replay, partitions, ways.share, ways.patience_s, is_dry)
             for partitions in _shared_out(sorted(replay.ends), ways.workers)
         ]
         total = sum(replay.ends[p] - start for p, start in replay.starts.items())
@@ -175,13 +181,21 @@ class Replayer:
 def abort(settings: Settings, store: Store, replay_id: str) -> None:
     """Remove all there is of a replay; `store` is the live one. Raises Refused where it runs, or is half exchanged, or
     StoreError; safe to repeat."""
-    found = {replay.id: replay for replay in state.replays(store, settings.store)}
-    if replay_id in found and found[replay_id].status in (Status.SWAPPING, Status.SWAPPING_BACK):
-        raise Refused(f"replay {replay_id} is being exchanged; finish that first with `whipstitch replay swap`")
     folder = folder_of(settings, replay_id)
     with locked(folder):
+        for replay in state.replays(store, settings.store):
+            if replay.id == replay_id and replay.status in (Status.SWAPPING, Status.SWAPPING_BACK):
+                _undo_swap(settings, store, replay)
         shadow.drop(store, settings.store, replay_id)
     remove(folder)
+
+
+def _undo_swap(settings: Settings, store: Store, replay: Replay) -> None:
+    """Of a swap that has exchanged nothing yet, as one for which there was no room. Raises Refused where it has."""
+    exchange = Exchange(store, sides_of(settings.store, replay), replay.shadow_uuids)
+    if exchange.is_begun():
+        raise Refused(f"replay {replay.id} is being exchanged; finish that first with `whipstitch replay swap`")
+    exchange.drop_mirrors()
 
 
 def replayer(settings: Settings, directory: Directory, show: Show) -> Replayer:

@@ -96,6 +96,10 @@ class Replay(msgspec.Struct, frozen=True):
         """What its records are decided by."""
         return Rules(self.projects, max_event_bytes=self.max_event_bytes)
 
+    def in_scope(self) -> tuple[Project, ...]:
+        """The projects that it is of."""
+        return tuple(project for project in self.projects if self.project_id in (None, project.id))
+
     def overlaps(self, other: "Replay") -> bool:
         """Whether both are of a common project."""
         return self.project_id is None or other.project_id is None or self.project_id == other.project_id
@@ -143,6 +147,15 @@ def write(shadow: Store, replay: Replay) -> None:
 def read(shadow: Store) -> Replay:
     """The replay of this database, which must be there."""
     return _decode(shadow.query(f"SELECT state FROM {_STATE} ORDER BY version DESC LIMIT 1")[0]["state"])
+
+
+def still(shadow: Store, *statuses: Status) -> Replay:
+    """The replay of this database as it is by now, for who holds its folder. Raises Refused where another process has
+    brought it to another status since it was chosen."""
+    replay = read(shadow)
+    if replay.status not in statuses:
+        raise Refused(f"replay {replay.id} is {replay.status} by now: see `whipstitch replay status`")
+    return replay
 
 
 def replays(store: Store, store_url: str) -> list[Replay]:

@@ -26,7 +26,7 @@ from replay.completeness import missing
 from replay.corrections import Corrections, additions, orders, withdrawals
 from replay.errors import Refused
 from replay.exchange import Exchange, uuids
-from replay.finish import finish
+from replay.finish import finish, forget
 from replay.folder import folder_of, locked, remove
 from replay.run import Replayer, Ways
 from replay.shadow import drop
@@ -63,6 +63,7 @@ class Swap:
             replay = await self._whole(replay)
         folder = folder_of(self.settings, replay.id)
         with locked(folder):
+            replay = state.still(self.shadow, Status.FINISHED, Status.SWAPPING)
             await self._exchanged(replay, Status.SWAPPING, Status.SWAPPED)
             if not keep:
                 drop(self.live, self.settings.store, replay.id)
@@ -74,6 +75,7 @@ class Swap:
         if replay.status not in (Status.SWAPPED, Status.SWAPPING_BACK):
             raise Refused(f"replay {replay.id} is {replay.status}: there is nothing to take back")
         with locked(folder_of(self.settings, replay.id)):
+            replay = state.still(self.shadow, Status.SWAPPED, Status.SWAPPING_BACK)
             await self._exchanged(replay, Status.SWAPPING_BACK, Status.FINISHED)
 
     async def _whole(self, replay: Replay) -> Replay:
@@ -105,9 +107,11 @@ class Swap:
             self._discard_squashes(replay)
         # Step 4. The tables.
         exchange_tables(exchange)
-        # Step 5. The workers.
+        # Step 5. Who was forgotten while it went on: perhaps out of the tables that are not live any more.
+        await self._forget_since(replay)
+        # Step 6. The workers.
         await self._correct(sides)
-        # Step 6. Only now is it done.
+        # Step 7. Only now is it done.
         state.write(self.shadow, replace(replay, status=after, live_uuids=replay.shadow_uuids))
 
     def _noted(self, replay: Replay, sides: Sides, during: Status) -> Replay:
@@ -121,6 +125,11 @@ class Swap:
         noted = replace(replay, status=during, shadow_uuids=uuids(self.live, sides.shadow))
         state.write(self.shadow, noted)
         return noted
+
+    async def _forget_since(self, replay: Replay) -> None:
+        forgotten = (await load_directory(self.settings)).forgotten.values()
+        since = [note for note in forgotten if note.forgotten_at_ms >= replay.created_at_ms]
+        forget(self.live, replay, since, self.stage)
 
     def _discard_squashes(self, replay: Replay) -> None:
         """They may follow from facts that go."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from broker.light_records import install as install_light_records
 from pipeline.settings import Settings
 from replay.errors import Interrupted
 from replay.folder import folder_of, journal_path
@@ -31,7 +32,6 @@ from store.client import Store, open_store
 
 Report = Callable[[list[Progress]], None]
 
-_PATIENCE_S: Final = 60.0
 _FLUSH_EVERY_S: Final = 2.0
 _NICENESS: Final = 10
 # A batch makes tens of thousands of objects that die with it and hold no cycles: look for cycles rarely.
@@ -40,12 +40,14 @@ _GC_THRESHOLDS: Final = (100_000, 20, 20)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one worker is to do. `share` is in percent of one core. Where `is_dry`, nothing is written anywhere."""
+    """What one worker is to do. `share` is in percent of one core; a store that is away or full is waited for. Where
+    `is_dry`, nothing is written anywhere."""
 
     settings: Settings
     replay: Replay
     partitions: tuple[int, ...]
     share: int = 100
+    patience_s: float = 60.0
     is_dry: bool = False
 
 
@@ -58,6 +60,7 @@ def work_in_process(task: Task, report: Report) -> None:
     """The same as `work`, in a process of its own, which ends with the one that made it."""
     os.nice(_NICENESS)
     gc.set_threshold(*_GC_THRESHOLDS)
+    install_light_records()
     parent = os.getppid()
     work(task, lambda: os.getppid() != parent, report)
 
@@ -99,9 +102,11 @@ class _Worker:
             folder = folder_of(task.settings, task.replay.id)
             self.journals = {number: self._journal(folder, number) for number in task.partitions}
         await asyncio.to_thread(self._resume)
-        await self._read()
-        await self._flush()
-        await self._inserted()
+        try:
+            await self._read()
+            await self._flush()
+        finally:  # also where it failed: what is on its way is stored and noted, or says itself what is wrong
+            await self._inserted()
 
     def _journal(self, folder: Path, number: int) -> Journal:
         journal = Journal(journal_path(folder, number))
@@ -165,7 +170,7 @@ class _Worker:
         began_s = time.monotonic()
         if not self.task.is_dry:
             # Step 1. The rows are stored.
-            Inserter(self.shadow, self.live, self._as_live(), _PATIENCE_S).insert(outputs)
+            Inserter(self.shadow, self.live, self._as_live(), self.task.patience_s).insert(outputs)
         # Step 2. Only then do the journals say so.
         for decided in outputs.decided:
             self._note(decided)

@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.fixtures.kafka", "tests.fixtures.store", "tests.fixtures.system"]
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 # They start `whipstitch up`, which takes a port of its own choice where that is free.
 _ONE_AT_A_TIME = {"test_up.py", "test_first_hour.py", "test_chaos.py"}

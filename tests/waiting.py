@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 20.0, poll_s: float = 0.01) -> None:
+def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0, poll_s: float = 0.01) -> None:
     """Return as soon as the condition holds; fail with `what` when it has not by the deadline."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():

@@ -4,6 +4,7 @@ The rules are those of Segment's public Spec (Common Fields, Identify, Track, Pa
 relatives differ, of theirs: RudderStack's traits in the context, Customer.io's e-mail addresses as ids.
 """
 
+from functools import lru_cache
 from typing import Final, assert_never, get_args
 
 import msgspec
@@ -167,19 +168,22 @@ def _context(call: _Call, stamp: Stamp, warnings: list[str]) -> tuple[msgspec.Ra
 
 def _with_captured(context: msgspec.Raw, seen: _Context, stamp: Stamp, channel: str | None) -> msgspec.Raw:
     """The context with the call's own channel, and from a client-side call what the server saw of its sender."""
-    captured: dict[str, str] = {}
-    if channel is not None and not seen.channel:
-        captured["channel"] = channel
-    if stamp.key_kind == "public":
-        if stamp.ip is not None and not seen.ip:
-            captured["ip"] = stamp.ip
-        if stamp.user_agent is not None and not seen.user_agent:
-            captured["userAgent"] = stamp.user_agent
-    if not captured:
+    is_public = stamp.key_kind == "public"
+    channel = None if seen.channel else channel
+    ip = stamp.ip if is_public and not seen.ip else None
+    user_agent = stamp.user_agent if is_public and not seen.user_agent else None
+    if channel is None and ip is None and user_agent is None:
         return context
+    captured = _members_captured(channel, ip, user_agent)
     said = (seen.channel, seen.ip, seen.user_agent)
     is_said_empty = None in said or "" in said
-    return merged(context, as_object(captured)) if is_said_empty else with_new_members(context, captured)
+    return merged(context, msgspec.Raw(captured)) if is_said_empty else with_new_members(context, captured)
+
+
+@lru_cache(maxsize=16_384)
+def _members_captured(channel: str | None, ip: str | None, user_agent: str | None) -> bytes:
+    """Senders come back: each is written once."""
+    return bytes(object_of(channel=channel, ip=ip, userAgent=user_agent))
 
 
 def _readable_context(context: msgspec.Raw, warnings: list[str]) -> _Context:

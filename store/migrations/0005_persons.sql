@@ -155,19 +155,34 @@ FROM identity_facts_as_of(as_of = {as_of:DateTime64(3, 'UTC')});
 
 CREATE OR REPLACE VIEW identity_links AS SELECT * FROM identity_links_as_of(as_of = '2299-12-31 23:59:59.999');
 
--- The person of each user that was ever tied to another; of any other user it is the user alone.
+-- The person of each user that was ever tied to another; of any other user it is the user alone. `message_id` made it
+-- so. A step may say what the one before it says, or that a user is alone whom nothing has tied by then: it was made
+-- before facts came that were received earlier. Of what was so already the first step counts, and of nothing none.
 CREATE OR REPLACE VIEW identity_persons_as_of AS
 SELECT
     project_id,
     user_id,
-    argMax(step.canonical_user_id, step.since) AS canonical_user_id,
-    argMax(step.canonical_person_id, step.since) AS person_id,
-    argMax(step.standing, step.since) AS standing,
-    max(step.since) AS since,
+    argMax(place.canonical_user_id, place.said_last) AS canonical_user_id,
+    argMax(place.canonical_person_id, place.said_last) AS person_id,
+    argMax(place.standing, place.said_last) AS standing,
+    argMax(place.said_first, place.said_last) AS since,
+    argMax(place.message_id, place.said_last) AS message_id,
     user_person_id
-FROM (SELECT *, user_person_id, canonical_person_id FROM identity_persons_stored FINAL) AS step
-WHERE step.since <= {as_of:DateTime64(3, 'UTC')}
-GROUP BY project_id, user_id, user_person_id;
+FROM
+(
+    SELECT
+        project_id, user_id, user_person_id, message_id,
+        min(step.since) AS said_first,
+        max(step.since) AS said_last,
+        argMax(step.canonical_user_id, step.since) AS canonical_user_id,
+        argMax(step.canonical_person_id, step.since) AS canonical_person_id,
+        argMax(step.standing, step.since) AS standing
+    FROM (SELECT *, user_person_id, canonical_person_id FROM identity_persons_stored FINAL) AS step
+    WHERE step.since <= {as_of:DateTime64(3, 'UTC')}
+    GROUP BY project_id, user_id, user_person_id, message_id
+) AS place
+GROUP BY project_id, user_id, user_person_id
+HAVING message_id != '';
 
 CREATE OR REPLACE VIEW identity_persons AS SELECT * FROM identity_persons_as_of(as_of = '2299-12-31 23:59:59.999');
 
@@ -222,14 +237,7 @@ SELECT
     project_id, 'suspended', user_id, NULL, message_id, since,
     'tied to more users than a person may have, so none of its ties counts; take back those that should not be with '
         || '$unalias or $unmerge, or let the project have larger persons (max_users_per_person)'
-FROM
-(
-    SELECT
-        project_id, user_id, argMax(step.standing, step.since) AS standing,
-        argMax(step.message_id, step.since) AS message_id, max(step.since) AS since
-    FROM (SELECT * FROM identity_persons_stored FINAL) AS step
-    GROUP BY project_id, user_id
-)
+FROM identity_persons
 WHERE standing = 'suspended';
 
 -- One row an anonymous id: how many users it has had, and the user where it has had one alone and was never reset. Of

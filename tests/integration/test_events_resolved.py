@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.client import Store
@@ -131,7 +131,7 @@ def test_projects_never_touch(store: Store) -> None:
     assert resolved(store, Told([event(1), there])) == {"p": {"01e": None}, "other": {there.id: "U"}}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(
     arrived=st.lists(any_message, min_size=1, max_size=20),
     shared=st.one_of(st.just([]), st.just([]), any_kiosk),

@@ -2,59 +2,61 @@
 whatever the workers and wherever it was killed, and leaves nothing behind."""
 
 import asyncio
-import dataclasses
-import json
 import os
+import re
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-import click
 import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from broker.connection import client_options
 from broker.scan import scanner
-from broker.worker_progress import WorkerProgress
 from cli.dead_letters import dead_letters
 from cli.export import export
 from cli.forget import forget
-from cli.replay import replay
 from pipeline.settings import as_environ
 from replay import plan, shadow, state
 from replay.export_line import line_of
 from replay.folder import folder_of
 from replay.run import abort
-from replay.state import Replay, Status
-from store.client import Row, Store
-from tests.fixtures.system import System
-from tests.records import START_MS, TestRecord, raw_call
+from replay.state import Replay
+from tests.fixtures.system import System, running_system
+from tests.integration.replaying import (
+    FROM,
+    FROM_MS,
+    HOUR_MS,
+    IN_VIEWS,
+    TO,
+    begun,
+    bytes_of,
+    call,
+    differing,
+    history,
+    killed,
+    replayed,
+    run,
+    seen,
+    start,
+    stored,
+    succeeds,
+    traces,
+)
 from tests.waiting import eventually
 from topics.control import Project
-from topics.keys import anonymous_key
-from topics.names import LINKS, MERGES, PERSONS, RAW, REJECTED, STITCHED
+from topics.names import RAW
 
-ROOT = Path(__file__).parents[2]
-HOUR_MS = 3_600_000
-FROM_MS = START_MS - START_MS % HOUR_MS + HOUR_MS
-FROM, TO = "2026-09-21T15:00:00Z", "2026-09-21T17:00:00Z"
-IN_VIEWS = {
-    "events": "message_id, event_name, anonymous_id, user_id, stitched_user_id, timestamp, received_at, "
-    "toJSONString(properties) AS properties, raw",
-    "identity_links": "message_id, anonymous_id, user_id, kind, received_at",
-    "identity_edges": "kind, from_user_id, to_user_id, state",
-    "identity_persons": "user_id, canonical_user_id, standing, since",
-    "rejected_events": "message_id, reason, detail, step, raw, source_topic, source_partition, source_offset",
-    "events_resolved_v": "message_id, resolved_user_id, person_id",
-    "events_stored": "DISTINCT message_id, received_at",
-}
+EVERY_S = 0.2
+IN_RANGE = range(FROM_MS, FROM_MS + 2 * HOUR_MS)
 
 
 @pytest.fixture(autouse=True)
@@ -76,57 +78,6 @@ def no_replay_is_left(system: System) -> Iterator[None]:
         abort(system.settings, system.store, replay_id)
 
 
-def run(*argv: str) -> Result:
-    result = CliRunner().invoke(replay, argv)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def start(*argv: str) -> dict[str, object]:
-    result = run("start", "--from", FROM, "--to", TO, "--json", *argv)
-    assert result.exit_code == 0, result.stderr
-    answer: dict[str, object] = json.loads(result.stdout)
-    return answer
-
-
-def call(project: str, message_id: str, at_ms: int, **fields: object) -> TestRecord:
-    body = {"type": "track", "event": "E", "anonymousId": "A", "messageId": message_id, **fields}
-    return raw_call(body, project_id=project, at_ms=at_ms, key_kind="secret")
-
-
-def history(project: str) -> list[TestRecord]:
-    """Some hours of a project: before the range, in it, and after it."""
-    records = []
-    for n in range(240):
-        at_ms = FROM_MS - HOUR_MS + n * 60_000
-        fields: dict[str, object] = {"anonymousId": f"A{n % 7}", "properties": {"n": n}}
-        match n % 12:
-            case 3:
-                fields |= {"type": "identify", "userId": f"u{n % 5}", "traits": {"plan": n}}
-            case 5:
-                fields |= {"messageId": f"m{n - 4}", "anonymousId": f"A{(n - 4) % 7}"}
-            case 7:
-                fields |= {"anonymousId": None}
-            case 9:
-                fields |= {"type": "alias", "userId": f"u{n % 5}", "previousId": f"u{(n + 1) % 5}"}
-            case 11:
-                fields |= {"properties": {"n": n, "odd": "\u2603"}}
-        records.append(call(project, str(fields.pop("messageId", f"m{n}")), at_ms, **fields))
-    before, after = FROM_MS - 30_000, FROM_MS + 30_000
-    all_ids: list[dict[str, object]] = [
-        {"anonymousId": "A6"},
-        {"anonymousId": None, "userId": "u1"},
-        {"userId": "null"},
-    ]
-    for n, ids in enumerate(all_ids):
-        records += [call(project, f"repeat{n}", at_ms, **ids) for at_ms in (before, after)]
-    records.sort(key=lambda record: record.timestamp)
-    odd = b'{"type":"track","event":"E","anonymousId":"A1","properties":{"n":1e999}}'
-    late = raw_call(odd, project_id=project, at_ms=FROM_MS + 5, message_id="odd")
-    return [*records, dataclasses.replace(late, key=anonymous_key(project, "A1"))]
-
-
 @pytest.fixture(scope="module")
 def project(system: System, worker: None) -> str:
     """A project whose history is stored."""
@@ -137,36 +88,6 @@ def project(system: System, worker: None) -> str:
     persons = "identity_persons WHERE project_id = {p:String}"
     eventually(lambda: system.count(persons, p=project) == 5, "five persons", poll_s=0.1)
     return project
-
-
-async def stored(system: System) -> None:
-    """Wait until the workers have done all there is, topic by topic on the way of an event."""
-    progress = WorkerProgress(system.settings)
-    await progress.start()
-    try:
-        for topics in ([RAW], [STITCHED, LINKS, MERGES, REJECTED], [PERSONS]):
-            await progress.wait(await progress.ends(topics), 30.0, lambda left: None)
-    finally:
-        await progress.stop()
-
-
-def seen(store: Store, project: str) -> dict[str, Sequence[Row]]:
-    return {
-        view: store.query(f"SELECT {columns} FROM {view} WHERE project_id = {{p:String}} ORDER BY ALL", {"p": project})
-        for view, columns in IN_VIEWS.items()
-    }
-
-
-def differing(view: str, one: dict[str, Sequence[Row]], other: dict[str, Sequence[Row]]) -> list[tuple[object, ...]]:
-    """The cells that differ, row by row, or the numbers of rows where those do."""
-    if len(one[view]) != len(other[view]):
-        return [(view, len(one[view]), len(other[view]))]
-    return [
-        (view, this.get("message_id", n), name, this[name], that[name])
-        for n, (this, that) in enumerate(zip(one[view], other[view], strict=True))
-        for name in this
-        if this[name] != that[name]
-    ]
 
 
 def test_unchanged_code_comes_to_what_live_came_to(system: System, project: str) -> None:
@@ -185,6 +106,78 @@ def test_workers_and_a_kill_change_nothing(system: System, project: str) -> None
     second = start("--project", project, "--workers", "3")
     assert second["replay"] == begun.id
     assert replayed(system, second, project) == at_once
+
+
+@pytest.mark.parametrize(
+    ("settings", "argv"),
+    [
+        ({}, ()),
+        ({"WHIPSTITCH_SINK_MAX_ROWS": "3"}, ("--workers", "4")),
+        ({"WHIPSTITCH_SINK_MAX_BYTES": "1024"}, ("--workers", "2")),
+    ],
+)
+def test_same_range_comes_to_the_same_bytes_again_also_while_live_goes_on(
+    system: System,
+    project: str,
+    first_bytes: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    argv: tuple[str, ...],
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with live_going_on(system, project):
+        again = start("--project", project, *argv)
+    assert bytes_of(system, again["replay"], project) == first_bytes
+
+
+@pytest.fixture(scope="module")
+def first_bytes(system: System, project: str) -> dict[str, list[str]]:
+    with pytest.MonkeyPatch.context() as environ:
+        for name, value in as_environ(system.settings).items():
+            environ.setenv(name, value)
+        done = start("--project", project)
+        found = bytes_of(system, done["replay"], project)
+        assert run("abort").exit_code == 0
+    assert len(found["events_stored"]) > 200
+    assert all(found.values()), "each table has some"
+    return found
+
+
+@contextmanager
+def live_going_on(system: System, project: str) -> Iterator[None]:
+    """Others send events all the while."""
+    others, ended, numbers = f"{project}-others", threading.Event(), count()
+
+    def publish() -> None:
+        while not ended.wait(EVERY_S):
+            system.publish(*(call(others, f"n{next(numbers)}", FROM_MS + n) for n in range(20)))
+
+    with ThreadPoolExecutor(1) as thread:
+        publishing = thread.submit(publish)
+        try:
+            yield
+        finally:
+            ended.set()
+    publishing.result()
+    assert next(numbers) > 0
+
+
+def test_partition_count_changes_nothing(
+    system: System, worker: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_system(tmp_path, partitions=7) as other:
+        found = []
+        for each in (system, other):
+            for name, value in as_environ(each.settings).items():
+                monkeypatch.setenv(name, value)
+            each.set_project(Project("same", 0))
+            each.publish(*(record for record in history("same")[:-1] if record.timestamp in IN_RANGE))
+            if each is system:
+                asyncio.run(stored(system))
+            found.append(bytes_of(each, start("--project", "same")["replay"], "same"))
+    assert len(found[0]["events_stored"]) > 100
+    assert found[0] == found[1]
 
 
 def test_abort_leaves_nothing_of_a_replay_done_or_begun(system: System, project: str) -> None:
@@ -261,11 +254,6 @@ def test_who_was_forgotten_and_what_was_dropped_does_not_come_back(system: Syste
     assert [differing(view, live, own) for view in IN_VIEWS] == [[] for _ in IN_VIEWS]
 
 
-def succeeds(command: click.Command, *argv: str) -> None:
-    result = CliRunner().invoke(command, argv)
-    assert result.exit_code == 0, result.output
-
-
 def test_killed_worker_is_told_and_the_rest_is_done_by_a_repeat(system: System, project: str) -> None:
     at_once = replayed(system, start("--project", project), project)
     assert run("abort").exit_code == 0
@@ -307,6 +295,20 @@ def test_second_replay_of_a_project_is_refused(system: System, project: str) -> 
     assert traces(system) == before
 
 
+def test_replay_at_work_is_told_of_in_another_shell_and_is_not_begun_or_removed_there(
+    system: System, project: str
+) -> None:
+    process = begun(system, "--project", project, "--share", "1")
+    assert re.search(r", running: .*\n  [\d,]+ of [\d,]+ records read, [\d,]+/s, .* left\n", run("status").stdout)
+    for argv in (("start", "--from", FROM, "--to", TO, "--project", project), ("abort",)):
+        refused = run(*argv)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+        assert f"running already, as process {process.pid}; stop that first" in refused.stderr
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 def test_store_without_room_is_told_before_anything_is_made(
     system: System, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +318,31 @@ def test_store_without_room_is_told_before_anything_is_made(
     assert refused.exit_code == 1
     assert "free some disk space" in refused.stderr
     assert traces(system) == before
+
+
+def test_range_before_which_live_has_not_come_is_refused_until_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes in the range is attributed by what came before it, which is read from the store."""
+    with running_system(tmp_path) as behind:
+        for name, value in as_environ(behind.settings).items():
+            monkeypatch.setenv(name, value)
+        behind.publish(
+            call("p", "tie", FROM_MS - HOUR_MS, type="identify", userId="U"),
+            call("p", "first", FROM_MS - HOUR_MS + 1),
+            call("p", "in range", FROM_MS),
+        )
+        before = traces(behind)
+        refused = run("start", "--from", FROM, "--to", TO, "--project", "p")
+        assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+        assert "2 records from before 2026-09-21T15:00:00Z are not stored yet" in refused.stderr
+        assert traces(behind) == before
+        with behind.worker():
+            asyncio.run(stored(behind))
+        done = start("--project", "p")
+        with closing(shadow.open_shadow(behind.settings.store, str(done["replay"]))) as own:
+            sql = "SELECT stitched_user_id AS user FROM events WHERE message_id = 'in range'"
+            assert own.query(sql) == [{"user": "U"}]
 
 
 def test_range_that_retention_has_taken_is_refused(system: System, project: str) -> None:
@@ -336,60 +363,6 @@ async def take_all_but_the_last(system: System) -> None:
     gone = {TopicPartition(RAW, p): RecordsToDelete(before_offset=end - 1) for p, end in ends.items() if end}
     await admin.delete_records(gone)
     await admin.close()
-
-
-def traces(system: System) -> dict[str, object]:
-    """Names of all that a replay could leave somewhere."""
-    return {
-        "tables": system.rows("SELECT database, name FROM system.tables WHERE database != 'system' ORDER BY ALL"),
-        "databases": system.rows("SELECT name FROM system.databases ORDER BY name"),
-        "folders": sorted(str(path) for path in system.settings.data.iterdir()),
-        "kafka": asyncio.run(names_in_kafka(system)),
-    }
-
-
-async def names_in_kafka(system: System) -> list[str]:
-    admin = AIOKafkaAdminClient(**client_options(system.settings))
-    await admin.start()
-    groups, topics = await admin.list_consumer_groups(), await admin.list_topics()
-    await admin.close()
-    return sorted([*topics, *(group[0] for group in groups)])
-
-
-def replayed(system: System, done: dict[str, object], project: str) -> dict[str, Sequence[Row]]:
-    with closing(shadow.open_shadow(system.settings.store, str(done["replay"]))) as own:
-        return seen(own, project)
-
-
-def killed(system: System, *argv: str) -> Replay:
-    """Begin a replay, and kill it with its workers once some of it is done."""
-    process = begun(system, *argv)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    found = begun_by(system)
-    assert found is not None
-    return found
-
-
-def begun(system: System, *argv: str) -> subprocess.Popen[bytes]:
-    """A replay as a process group of its own that has done some of its work."""
-    command = f"from cli.replay import replay; replay({['start', '--from', FROM, '--to', TO, *argv]!r})"
-    process = subprocess.Popen(
-        [sys.executable, "-c", command], cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE
-    )
-    eventually(lambda: begun_by(system) is not None or process.poll() is not None, "some done", poll_s=0.02)
-    assert process.poll() is None, "it was done already"
-    return process
-
-
-def begun_by(system: System) -> Replay | None:
-    """The replay there is, once it has done something."""
-    there = [each for each in state.replays(system.store, system.settings.store) if each.status is Status.RUNNING]
-    for each in there:
-        with closing(shadow.open_shadow(system.settings.store, each.id)) as own:
-            if state.totals(state.read_progress(own))["events"]:
-                return each
-    return None
 
 
 def tear_a_journal(system: System, replay: Replay) -> None:

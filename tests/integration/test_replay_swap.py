@@ -3,11 +3,9 @@ looked at, made live while events come in and the workers run, and taken back; k
 
 import asyncio
 import json
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -17,14 +15,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from broker.worker_progress import WorkerProgress
+from cli.forget import forget
 from cli.replay import replay
 from cli.replay_diff import diff
 from cli.replay_swap import swap
 from pipeline.settings import as_environ
 from replay import state
+from replay.exchange import Exchange
 from replay.shadow import open_shadow
 from replay.sides import sides_of
+from replay.swap import exchange_tables
 from tests.fixtures.system import System
+from tests.integration.killed_swap import swap_killed
 from tests.records import START_MS, TestRecord, raw_call
 from tests.waiting import eventually
 from topics.control import Project
@@ -33,6 +35,7 @@ from topics.names import LINKS, MERGES, PERSONS, RAW, REJECTED, STITCHED
 FROM_MS = START_MS - START_MS % 3_600_000
 AT_MS = FROM_MS + 60_000
 AFTER_MS = FROM_MS + 4_000_000
+WITHIN_S = 90.0
 FROM, TO = "2026-09-21T14:00:00Z", "2026-09-21T15:00:00Z"
 """What a message says of who is who is different by this setting, and so are its facts."""
 WRONG, RIGHT = {"implicit_links": False}, {"implicit_links": True}
@@ -101,7 +104,7 @@ def stored(system: System) -> None:
         await progress.start()
         try:
             for topics in ([RAW], [STITCHED, LINKS, MERGES, REJECTED], [PERSONS]):
-                await progress.wait(await progress.ends(topics), 30.0, lambda left: None)
+                await progress.wait(await progress.ends(topics), WITHIN_S, lambda left: None)
         finally:
             await progress.stop()
 
@@ -201,46 +204,6 @@ def publishing(system: System, project: str) -> Iterator[list[str]]:
         thread.join()
 
 
-KILLED = """
-import importlib, os, signal, sys
-owner, name = sys.argv[1].rsplit(".", 1)
-module, _, inner = owner.partition(":")
-where = importlib.import_module(module)
-where = getattr(where, inner) if inner else where
-wrapped = getattr(where, name)
-def until(*given, **named):
-    wrapped(*given, **named)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(where, name, until)
-from cli.replay_swap import swap
-swap(["--keep"])
-"""
-POINTS = (
-    "replay.swap:Swap._noted",
-    "replay.swap.finish",
-    "replay.exchange:Exchange.mirror",
-    "replay.exchange:Exchange.exchange",
-    "replay.exchange:Exchange.bring_up_rest",
-    "replay.corrections:Corrections.end",
-)
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_swap_that_is_killed_is_completed_by_the_same_command(system: System, project: str, point: str) -> None:
-    with lived(system, project):
-        started(project)
-        killed = subprocess.run([sys.executable, "-c", KILLED, point], cwd=ROOT)
-        assert killed.returncode == -signal.SIGKILL
-        system.publish(call(project, "meanwhile", AFTER_MS, anonymousId="A"))
-        stored(system)
-        assert "meanwhile" in resolved(system, project)
-        ran("swap", "--keep")
-        assert resolved(system, project) == dict.fromkeys(("a1", "a2", "both", "later", "meanwhile"), "U")
-
-
-ROOT = Path(__file__).parents[2]
-
-
 def test_tie_that_the_replay_no_longer_has_is_taken_from_the_merge_agent(system: System, project: str) -> None:
     tied = call(project, "tie", AT_MS, type="alias", event=None, userId="U2", previousId="U1")
     public = raw_call(json.loads(tied.value or b""), project_id=project, at_ms=AT_MS, key_kind="public")
@@ -304,10 +267,41 @@ def test_replay_that_was_filled_before_another_was_swapped_is_refused(system: Sy
 def test_abort_is_refused_while_a_swap_is_half_done(system: System, project: str) -> None:
     with lived(system, project):
         replay_id = started(project)
-        subprocess.run([sys.executable, "-c", KILLED, "replay.exchange:Exchange.exchange"], cwd=ROOT)
+        swap_killed("exchanged")
         assert run("abort").exit_code == 1
         assert state.replay_ids(system.store, system.settings.store) == [replay_id]
         ran("swap")
+
+
+def test_who_is_forgotten_between_the_last_look_and_the_exchange_does_not_come_back(
+    system: System, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgotten_first(exchange: Exchange) -> None:
+        with ThreadPoolExecutor(1) as other:
+            done = other.submit(CliRunner().invoke, forget, ["U", "--project", project, "--yes"]).result()
+        assert done.exit_code == 0, done.output
+        exchange_tables(exchange)
+
+    monkeypatch.setattr("replay.swap.exchange_tables", forgotten_first)
+    with lived(system, project):
+        system.publish(call(project, "another", AT_MS, anonymousId="B"))
+        started(project)
+        ran("swap")
+        assert resolved(system, project) == {"another": None}
+
+
+@pytest.mark.parametrize("point", ["noted", "mirrored"])
+def test_swap_that_has_exchanged_nothing_yet_can_be_aborted(system: System, project: str, point: str) -> None:
+    with lived(system, project):
+        before = resolved(system, project)
+        started(project)
+        swap_killed(point)
+        ran("abort")
+        views = "SELECT name FROM system.tables WHERE engine = 'MaterializedView' AND database = currentDatabase()"
+        assert (system.rows(views), state.replay_ids(system.store, system.settings.store)) == ([], [])
+        system.publish(call(project, "goes on", AFTER_MS, anonymousId="A"))
+        eventually(lambda: "goes on" in resolved(system, project), "an event that is stored")
+        assert before.items() <= resolved(system, project).items()
 
 
 def test_swap_without_a_worker_is_refused_and_nothing_is_changed(system: System, project: str) -> None:

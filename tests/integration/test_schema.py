@@ -90,7 +90,8 @@ VIEW_COLUMNS = {
         *("last_parted_at", "last_part_message_id", "last_part_received_at"),
     ],
     "identity_persons": [
-        *("project_id", "user_id", "canonical_user_id", "person_id", "standing", "since", "user_person_id"),
+        *("project_id", "user_id", "canonical_user_id", "person_id", "standing", "since", "message_id"),
+        "user_person_id",
     ],
     "identity_conflicts": [
         *("project_id", "problem", "user_id", "other_user_id", "message_id", "since", "advice"),

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.squash import squash as squash_command
@@ -148,7 +148,7 @@ def test_what_comes_later_changes_squashed_history(store: Store) -> None:
         assert asked(store, told, run) == model(told)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5)
 @given(phases=st.lists(st.lists(any_message, max_size=12), min_size=2, max_size=3), again=st.randoms())
 def test_any_messages_before_and_after_a_squash(
     shared_store: Store, phases: list[list[Message]], again: random.Random

@@ -102,7 +102,7 @@ def test_one_message_may_make_facts_about_several_anonymous_ids(store: Store, pr
 ids = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["u:A", "é", "😀", "a" * 300]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(events=st.lists(st.tuples(st.sampled_from(["p", "é", "p:1"]), ids, ids), min_size=1, max_size=20))
 def test_person_is_computed_alike_in_sql_and_in_python(
     store: Store, events: list[tuple[str, str | None, str | None]]

@@ -1,20 +1,26 @@
 """Persons, what ties their users, and their devices, as readers see them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import permutations
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from pipeline.dialects.mixpanel import read_call
+from pipeline.merges import Merges
 from pipeline.person import person_id
+from pipeline.rows import versioned_row
+from pipeline.rules import Rules
 from store.client import Row, Store
 from store.tables import EDGES, LINKS, PERSONS, PROJECTS
 from tests.fixtures.clickhouse import MODERN, NO_MODERN
+from tests.records import TestRecord
 from tests.rows import RECEIVED_AT_S, edge_row, event_row, insert, link_row, migrated, person_row, project_row, seen
-from topics import stitched
+from topics import edges, stitched
+from topics.edges import EdgeAction, EdgeFact, EdgeKind
 from topics.raw import Dialect, Stamp
 from topics.stitched import StitchedEvent
 
@@ -34,6 +40,39 @@ def project() -> str:
 
 def instant(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
+
+
+# identity_persons
+
+FACTS = (
+    (EdgeKind.ALIAS, EdgeAction.JOIN, "u1", "u2", 3),
+    (EdgeKind.ALIAS, EdgeAction.JOIN, "u1", "u3", 5),  # counts until the one above comes
+    (EdgeKind.MERGE, EdgeAction.JOIN, "u2", "u4", 7),
+    (EdgeKind.ALIAS, EdgeAction.JOIN, "u4", "u2", 9),  # says what the one above says
+)
+
+
+def told_in_order(facts: Iterable[tuple[EdgeKind, EdgeAction, str, str, int]], project: str) -> list[bytes]:
+    """The rows of all steps that the merge agent publishes, where the facts come to it one by one."""
+    merges, rules, published = Merges(), Rules([], max_event_bytes=1000), list[bytes]()
+    for kind, action, one, other, at in facts:
+        fact = EdgeFact(project, kind, action, one, other, at, f"m{at}", RECEIVED_AT_S + at)
+        decision = merges.decide([TestRecord(edges.encode(fact), key=edges.record_key(fact))], rules)
+        merges.remember(decision)
+        for key, value, _, _ in decision.steps:
+            record = TestRecord(value, key=key, offset=len(published))
+            published.append(versioned_row(record) or b"")
+    return published
+
+
+def test_persons_are_the_same_in_whatever_order_their_facts_came(store: Store, project: str) -> None:
+    columns = "user_id, canonical_user_id, standing, since, message_id"
+    persons = []
+    for n, facts in enumerate(permutations(FACTS)):
+        insert(store, *told_in_order(facts, f"{project}-{n}"), table=PERSONS)
+        persons.append(seen(store, f"{project}-{n}", columns, "identity_persons"))
+    assert [row["user_id"] for row in persons[0]] == ["u1", "u2", "u4"]
+    assert [each for each in persons if each != persons[0]] == []
 
 
 # persons_v
@@ -233,7 +272,7 @@ def test_person_of_a_user_is_that_of_its_last_step(store: Store, project: str) -
     insert(
         store,
         person_row(project_id=project, since=10, canonical_user_id="U2", version=1),
-        person_row(project_id=project, since=20, canonical_user_id="U1", standing="alone", version=2),
+        person_row(project_id=project, since=20, canonical_user_id="U1", standing="alone", message_id="n", version=2),
         person_row(project_id=project, since=10, canonical_user_id="U3", version=3),
         table=PERSONS,
     )

@@ -55,7 +55,7 @@ def received(folder: Path, window: Window, messages: list[tuple[str, str, int, b
     return taken
 
 
-@settings(deadline=None, max_examples=30)  # each opens 256 files
+@settings(max_examples=30)  # each opens 256 files
 @given(receipts, st.sampled_from([None, "p"]))
 def test_each_message_is_counted_once_at_its_first_receipt_in_the_window(
     messages: list[tuple[str, str, int, bool]], project_id: str | None

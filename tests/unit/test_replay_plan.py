@@ -67,6 +67,17 @@ def test_same_work_is_gone_on_with(status: Status) -> None:
     assert check_others(replay("p"), [begun]) is begun
 
 
+def test_same_work_is_not_gone_on_with_by_other_rules_than_it_began_with() -> None:
+    begun, changed = replay("p"), [Project("p", 0, policy="last_wins"), PROJECTS[1]]
+    with pytest.raises(Refused, match=r"begun under other settings \(p\)"):
+        check_others(replay_of(SETTINGS, asked("p"), changed, NOW_MS), [begun])
+    longer = SETTINGS.model_copy(update={"dedupe_window_s": 90})
+    with pytest.raises(Refused, match=r"begun under other settings \(dedupe_window_s\)"):
+        check_others(replay_of(longer, asked("p"), PROJECTS, NOW_MS), [begun])
+    elsewhere = [PROJECTS[0], Project("q", 0, policy="last_wins")]
+    assert check_others(replay_of(SETTINGS, asked("p"), elsewhere, NOW_MS), [begun]) is begun
+
+
 def test_same_work_that_is_finished_is_not_done_again() -> None:
     with pytest.raises(Refused, match="is finished"):
         check_others(replay("p"), [replay("p", Status.FINISHED)])
