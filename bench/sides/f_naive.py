@@ -12,18 +12,19 @@ import clickhouse_connect
 import orjson
 from aiokafka import ConsumerRecord
 
+from bench.sides import Side, say_begin, say_end, side_of_arguments
 from bench.sides.events_table import COLUMNS, create
-from bench.sides.process import Task, asked, consumer, drain, say
+from bench.sides.polls import consumer, drain
 from store.address import address_of
 from topics.raw import STAMP_HEADER
 
 MOST_ROWS = 10_000
 
 
-async def run(task: Task) -> None:
-    address = address_of(task.store)
+async def run(side: Side) -> None:
+    address = address_of(side.store)
     client = clickhouse_connect.get_client(host=address.host, port=address.port, database=address.database)
-    client.command(create(task.group, "String"))
+    client.command(create(side.group, "String"))
     rows: list[dict[str, Any]] = []
     inserted = 0
 
@@ -34,18 +35,17 @@ async def run(task: Task) -> None:
 
     async def insert() -> None:
         nonlocal inserted
-        client.insert(task.group, [list(row.values()) for row in rows], column_names=list(COLUMNS))
+        client.insert(side.group, [list(row.values()) for row in rows], column_names=list(COLUMNS))
         inserted += len(rows)
         rows.clear()
         await reading.commit()
 
-    async with consumer(task) as reading:
-        say("begin")
-        await drain(task, reading, take)
+    async with consumer(side) as reading:
+        say_begin()
+        await drain(side, reading, take)
         if rows:
             await insert()
-        say(f"rows {inserted}")
-        say("end")
+        say_end(inserted)
 
 
 def _row(record: ConsumerRecord[bytes, bytes]) -> dict[str, Any]:
@@ -68,4 +68,4 @@ def _row(record: ConsumerRecord[bytes, bytes]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(asked()))
+    asyncio.run(run(side_of_arguments(__doc__)))

@@ -12,9 +12,10 @@ import msgspec
 import urllib3
 from aiokafka import ConsumerRecord
 
+from bench.sides import Side, say_begin, say_end, side_of_arguments
 from bench.sides.events_table import COLUMNS, create
 from bench.sides.l1 import Call
-from bench.sides.process import Task, asked, consumer, drain, say
+from bench.sides.polls import consumer, drain
 from store.address import address_of
 from store.client import open_store
 from store.tables import INSERT_SETTINGS
@@ -60,9 +61,9 @@ class Inserter:
         self.inserted += len(rows)
 
 
-async def run(task: Task) -> None:
-    open_store(task.store).command(create(task.group, "JSON(max_dynamic_paths = 256)"))
-    inserter = Inserter(task.store, task.group)
+async def run(side: Side) -> None:
+    open_store(side.store).command(create(side.group, "JSON(max_dynamic_paths = 256)"))
+    inserter = Inserter(side.store, side.group)
     decode = msgspec.json.Decoder(Call).decode
 
     async def take(records: list[ConsumerRecord[bytes, bytes]]) -> None:
@@ -74,12 +75,11 @@ async def run(task: Task) -> None:
         await asyncio.to_thread(inserter.insert)
         await reading.commit()
 
-    async with consumer(task) as reading:
-        say("begin")
-        await drain(task, reading, take)
+    async with consumer(side) as reading:
+        say_begin()
+        await drain(side, reading, take)
         await insert()
-        say(f"rows {inserter.inserted}")
-        say("end")
+        say_end(inserter.inserted)
 
 
 def _row(call: Call, record: ConsumerRecord[bytes, bytes]) -> Row:
@@ -102,4 +102,4 @@ def _row(call: Call, record: ConsumerRecord[bytes, bytes]) -> Row:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(asked()))
+    asyncio.run(run(side_of_arguments(__doc__)))

@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 from aiokafka import ConsumerRecord
 
-from bench.sides.process import Task, asked, consumer, drain, say
+from bench.sides import Side, say_begin, say_end, side_of_arguments
+from bench.sides.polls import consumer, drain
 
 EMPTY = msgspec.Raw(b"{}")
 
@@ -23,18 +24,18 @@ class Call(msgspec.Struct, rename="camel", gc=False):
     context: msgspec.Raw = EMPTY
 
 
-async def run(task: Task) -> None:
+async def run(side: Side) -> None:
     decode = msgspec.json.Decoder(Call).decode
 
     async def take(records: list[ConsumerRecord[bytes, bytes]]) -> None:
         for record in records:
             decode(record.value or b"")
 
-    async with consumer(task) as reading:
-        say("begin")
-        await drain(task, reading, take)
-        say("end")
+    async with consumer(side) as reading:
+        say_begin()
+        await drain(side, reading, take)
+        say_end(side.events)
 
 
 if __name__ == "__main__":
-    asyncio.run(run(asked()))
+    asyncio.run(run(side_of_arguments(__doc__)))

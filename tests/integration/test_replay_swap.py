@@ -14,7 +14,6 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner, Result
 
-from broker.worker_progress import WorkerProgress
 from cli.forget import forget
 from cli.replay import replay
 from cli.replay_diff import diff
@@ -26,16 +25,15 @@ from replay.shadow import open_shadow
 from replay.sides import sides_of
 from replay.swap import exchange_tables
 from tests.fixtures.system import System
+from tests.integration import replaying
 from tests.integration.killed_swap import swap_killed
 from tests.records import START_MS, TestRecord, raw_call
 from tests.waiting import eventually
 from topics.control import Project
-from topics.names import LINKS, MERGES, PERSONS, RAW, REJECTED, STITCHED
 
 FROM_MS = START_MS - START_MS % 3_600_000
 AT_MS = FROM_MS + 60_000
 AFTER_MS = FROM_MS + 4_000_000
-WITHIN_S = 90.0
 FROM, TO = "2026-09-21T14:00:00Z", "2026-09-21T15:00:00Z"
 """What a message says of who is who is different by this setting, and so are its facts."""
 WRONG, RIGHT = {"implicit_links": False}, {"implicit_links": True}
@@ -97,18 +95,8 @@ def lived(system: System, project: str) -> Iterator[None]:
 
 
 def stored(system: System) -> None:
-    """Wait until the workers have done all there is, topic by topic on the way of an event."""
-
-    async def wait() -> None:
-        progress = WorkerProgress(system.settings)
-        await progress.start()
-        try:
-            for topics in ([RAW], [STITCHED, LINKS, MERGES, REJECTED], [PERSONS]):
-                await progress.wait(await progress.ends(topics), WITHIN_S, lambda left: None)
-        finally:
-            await progress.stop()
-
-    asyncio.run(wait())
+    """Wait until the workers have done all there is."""
+    asyncio.run(replaying.stored(system))
 
 
 def started(project: str) -> str:
