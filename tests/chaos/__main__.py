@@ -107,7 +107,7 @@ def _has_small_disk(folder: Path) -> bool:
 def _keep_small_disk(folder: Path) -> None:
     """What lies in memory goes with this program."""
     if os.environ.get(_ON_A_DISK_OF_ITS_OWN) == "1":
-        shutil.copytree(folder / "store", folder / "store-copied", dirs_exist_ok=True)
+        shutil.copytree(folder / "store", folder / "store-copied", symlinks=True, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
