@@ -10,7 +10,6 @@ UNFINISHED_TIMEOUT_S = 0.5
 
 _ASSIGNED_ID = re.compile(rb'"event_id":"[0-9a-f]{32}"')
 _SIZE = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
-_NO_ANSWER = (0, b"")
 
 
 @dataclass(frozen=True)
