@@ -212,11 +212,21 @@ def test_a_message_that_a_query_would_see_twice_is_doubled(
 ) -> None:
     system.publish(track(project, "m1"), track(project, "m2"))
     wait_until_stored(system, project, events=2)
-    insert(system.store, event_row(project_id=project, message_id="m1", received_at=FIRST_HOUR_MS / 1000))
-    with view_without_final(system):
+    with no_merges(system), view_without_final(system):
+        insert(system.store, event_row(project_id=project, message_id="m1", received_at=FIRST_HOUR_MS / 1000))
         code, [row] = audited(project)
     assert (code, counts(row)) == (1, {"received": 2, "stored": 2, "doubled": 1})
     assert row["doubled_ids"] == ["m1"]
+
+
+@contextmanager
+def no_merges(system: System) -> Iterator[None]:
+    """A merge in the background would take the second row away before the audit reads it."""
+    system.store.command("SYSTEM STOP MERGES events_stored")
+    try:
+        yield
+    finally:
+        system.store.command("SYSTEM START MERGES events_stored")
 
 
 @contextmanager
