@@ -1,6 +1,6 @@
 """The errors that the HTTP interface itself tells, and which code of ClickHouse's has which HTTP status."""
 
-from embedded.engine import EngineError
+from embedded.connection import EngineError
 
 SYNTAX_ERROR = 62
 

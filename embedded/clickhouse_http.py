@@ -22,7 +22,8 @@ from embedded.clickhouse_body import Body, Gone, Receive
 from embedded.clickhouse_reply import Identity, Reply, answered, refused, send_reply, text
 from embedded.clickhouse_request import Request, header_map, read_form, read_request, refuse_other_sites
 from embedded.clickhouse_sql import InsertHead, first_words, insert_head, parts, writes_file
-from embedded.engine import Answer, Engine, EngineError
+from embedded.connection import Answer, EngineError
+from embedded.engine import Engine
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 T = TypeVar("T")

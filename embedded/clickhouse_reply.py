@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from embedded import clickhouse_coding as coding
 from embedded.clickhouse_errors import http_status
 from embedded.clickhouse_request import Request
-from embedded.engine import Answer, EngineError
+from embedded.connection import Answer, EngineError
 
 _PIECE_BYTES = 256 << 10
 

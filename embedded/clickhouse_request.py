@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from embedded.clickhouse_coding import BadBody, best_encoding
 from embedded.clickhouse_errors import access_denied, not_implemented
-from embedded.engine import DEFAULT_DATABASE, Context
+from embedded.connection import DEFAULT_DATABASE, Context
 
 _DEFAULT_FORMAT = "TabSeparated"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

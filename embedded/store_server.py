@@ -5,11 +5,13 @@ SIGINT: then statements that run finish, new connections are refused, the folder
 """
 
 import argparse
+import os
 import resource
 import signal
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 
@@ -30,7 +32,7 @@ def main() -> int:
     _allow_open_files()
     try:
         listener = _listener(given.port)
-        engine = Engine.open(given.data)
+        engine = Engine.open(given.data, _give_up)
     except EmbeddedError as error:
         print(error, file=sys.stderr)
         return 1
@@ -59,6 +61,12 @@ def _serve(engine: Engine, listener: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listener])
     application.close()
     engine.close()
+
+
+def _give_up(problem: str) -> NoReturn:
+    """End at once: what is not confirmed yet must not be."""
+    print(f"store: {problem}", file=sys.stderr, flush=True)
+    os._exit(os.EX_IOERR)
 
 
 def _listener(port: int) -> socket.socket:

@@ -3,7 +3,7 @@
 import pytest
 
 from embedded.clickhouse_request import read_form, read_request, refuse_other_sites
-from embedded.engine import EngineError
+from embedded.connection import EngineError
 
 
 def test_url_parameter_that_the_interface_does_not_know_is_a_setting() -> None:
