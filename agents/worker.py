@@ -4,7 +4,6 @@ Arrives: settings with concrete addresses. Leaves: an exit code; 0 after SIGTERM
 """
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp
 from agents.watchdog import watch
+from broker import batch_process
 from broker.control import DirectoryFollower
-from broker.light_records import install as install_light_records
 from broker.log import LogReader
 from broker.producer import DurableProducer
 from pipeline import dead_letters, rows
@@ -40,10 +39,6 @@ from pipeline.settings import Settings
 from store.client import Store, open_store
 from topics import names
 from topics.records import RawRecord
-
-# A batch makes tens of thousands of objects that die with it and hold no cycles: look for cycles rarely.
-_GC_THRESHOLDS = (100_000, 20, 20)
-
 
 # topic: the table it goes to, and the table's row of a record
 _SINKS: dict[str, tuple[str, Callable[[RawRecord], bytes | None]]] = {
@@ -77,8 +72,7 @@ def run(settings: Settings, ready_file: Path | None = None, *, stitch: bool = Tr
 
     Raises BrokerError or StoreError where the world is not there at the start.
     """
-    gc.set_threshold(*_GC_THRESHOLDS)
-    install_light_records()
+    batch_process.prepare()
     settings.data.mkdir(parents=True, exist_ok=True)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

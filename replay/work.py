@@ -5,7 +5,6 @@ held in memory.
 """
 
 import asyncio
-import gc
 import os
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from broker.light_records import install as install_light_records
+from broker import batch_process
 from pipeline.settings import Settings
 from replay.errors import Interrupted
 from replay.folder import folder_of, journal_path
@@ -34,8 +33,6 @@ Report = Callable[[list[Progress]], None]
 
 _FLUSH_EVERY_S: Final = 2.0
 _NICENESS: Final = 10
-# A batch makes tens of thousands of objects that die with it and hold no cycles: look for cycles rarely.
-_GC_THRESHOLDS: Final = (100_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +56,7 @@ def partition_count(replay: Replay) -> int:
 def work_in_process(task: Task, report: Report) -> None:
     """The same as `work`, in a process of its own, which ends with the one that made it."""
     os.nice(_NICENESS)
-    gc.set_threshold(*_GC_THRESHOLDS)
-    install_light_records()
+    batch_process.prepare()
     parent = os.getppid()
     work(task, lambda: os.getppid() != parent, report)
 
