@@ -4,11 +4,13 @@ The record keeps key, value and headers as they were, so that it can be put back
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
+from pipeline.instants import LATEST_MS
 from pipeline.outcome import Rejected
 from pipeline.surrogates import mended
 from topics import rejected
@@ -28,11 +30,12 @@ _NAMES: Final = {
     "message_id": ("messageId", "event_id"),
 }
 # what a stitched record holds besides JSON
-_SCALARS: Final = (
+_TEXTS: Final = (
     *("project_id", "message_id", "type", "event_name", "anonymous_id", "user_id", "stitched_user_id"),
-    *("session_id", "timestamp", "original_timestamp", "sent_at", "received_at", "library"),
+    *("session_id", "library"),
 )
-_READ: Final = frozenset({*(name for names in _NAMES.values() for name in names), *_SCALARS})
+_INSTANTS: Final = ("timestamp", "original_timestamp", "sent_at", "received_at")
+_READ: Final = frozenset({*(name for names in _NAMES.values() for name in names), *_TEXTS, *_INSTANTS})
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_scalar = msgspec.json.Decoder(str | int | float).decode
@@ -56,14 +59,15 @@ def row(letter: RawRecord) -> bytes:
     """The row of `rejected_events` for a record of `events.rejected`, in JSONEachRow form.
 
     Its scalar columns hold what could be read of the event, its `raw` the refused bytes, UTF-8 or not. The columns for
-    JSON stay empty: what the store has refused once is not tried again in another table.
+    JSON stay empty: what the store has refused once is not tried again in another table. Whatever the letter holds, the
+    store takes its row: nothing could be done with one that it refuses.
     """
     rejection = _rejection_of(letter)
     columns: dict[str, object] = _read_columns(letter, rejection)
     columns.update(
         reason=rejection.reason,
         detail=rejection.detail,
-        rejected_at=rejection.rejected_at_ms / 1000,
+        rejected_at=_seconds(rejection.rejected_at_ms),
         step=rejection.step,
         source_topic=rejection.source_topic,
         source_partition=rejection.source_partition,
@@ -94,7 +98,7 @@ def _rejection_of(letter: RawRecord) -> Rejection:
 def _read_columns(letter: RawRecord, rejection: Rejection) -> dict[str, object]:
     seen = _scalars(letter.value or b"")
     if rejection.source_topic == STITCHED:
-        return {name: seen[name] for name in _SCALARS if name in seen}
+        return _columns_of_stitched(seen)
     columns: dict[str, object] = {
         column: str(seen[name])
         for column, names in _NAMES.items()
@@ -105,10 +109,21 @@ def _read_columns(letter: RawRecord, rejection: Rejection) -> dict[str, object]:
         stamp = read_stamp(letter.headers)
     except ValueError:
         return columns
-    columns.update(project_id=stamp.project_id, message_id=stamp.message_id, received_at=stamp.received_at_ms / 1000)
+    columns.update(project_id=stamp.project_id, message_id=stamp.message_id, received_at=_seconds(stamp.received_at_ms))
     if stamp.call:
         columns["type"] = stamp.call
     return columns
+
+
+def _columns_of_stitched(seen: Mapping[str, str | int | float]) -> dict[str, object]:
+    texts = {name: str(seen[name]) for name in _TEXTS if name in seen}
+    instants = {name: _seconds(at * 1000) for name in _INSTANTS if isinstance(at := seen.get(name), int | float)}
+    return {**texts, **instants}
+
+
+def _seconds(at_ms: float) -> float:
+    """An instant that the store can hold, the nearest one."""
+    return round(min(max(at_ms, 0), LATEST_MS)) / 1000
 
 
 def _scalars(value: bytes) -> dict[str, str | int | float]:

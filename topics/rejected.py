@@ -2,7 +2,7 @@
 and one more header that says where it stood, which step refused it and why. Enough to try it again."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -34,8 +34,8 @@ class Rejection(msgspec.Struct, frozen=True):
     replay says the same."""
 
     source_topic: str
-    source_partition: int
-    source_offset: int
+    source_partition: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+    source_offset: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
     step: Step
     reason: Reason
     detail: str

@@ -11,6 +11,8 @@ from clickhouse_driver.bufferedwriter import BufferedSocketWriter
 from clickhouse_driver.connection import ServerInfo
 from clickhouse_driver.context import Context
 from clickhouse_driver.streams.native import BlockOutputStream
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.dead_letters import dead_letter
 from pipeline.dead_letters import row as rejected_row
@@ -25,8 +27,9 @@ from tests.fixtures.clickhouse import MODERN, NO_MODERN
 from tests.records import TestRecord, raw_call
 from tests.rows import edge_row, event_row, insert, link_row, migrated, person_row, project_row, seen
 from topics import names
+from topics.raw import STAMP_HEADER
 from topics.records import RawRecord
-from topics.rejected import Reason
+from topics.rejected import REJECTION_HEADER, Reason
 
 EVENT_COLUMNS = {
     "project_id": "LowCardinality(String)",
@@ -295,6 +298,40 @@ def test_dead_letter_keeps_the_bytes_and_can_be_put_back(store: Store, project: 
 
 
 # Codes
+
+
+NUMBERS = st.integers(-(10**400), 10**400) | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False)
+ODD_SCALARS = st.sampled_from(["never", "\x00", "2026-01-01", None, True, [], {}])
+SCALARS: st.SearchStrategy[object] = NUMBERS | st.text(max_size=20) | ODD_SCALARS
+    NUMBERS | st.text(max_size=20) | st.sampled_from(["never", "\x00", "2026-01-01", None, True, [], {}])
+)
+MEMBERS = st.dictionaries(st.sampled_from([*EVENT_COLUMNS, "userId", "messageId", "event"]), SCALARS)
+FORGED = st.fixed_dictionaries(
+    {"source_topic": st.text(), "detail": st.text(), "rejected_at_ms": NUMBERS},
+    optional={"source_partition": NUMBERS, "source_offset": NUMBERS, "step": st.just("sink"), "reason": st.just("odd")},
+)
+STAMPS = st.builds(
+    lambda at: b'{"project_id":"p","message_id":"m","received_at_ms":%d}' % at, st.integers(-(2**63), 2**64)
+)
+
+
+@given(
+    MEMBERS.map(json.dumps).map(str.encode) | st.binary(),
+    st.sampled_from([names.RAW, names.STITCHED, names.LINKS, names.REJECTED]),
+    STAMPS | st.binary(),
+    FORGED.map(json.dumps).map(str.encode) | st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+)
+@settings(max_examples=200)
+def test_every_dead_letter_has_a_row_that_the_store_takes(
+    store: Store, value: bytes, topic: str, stamp: bytes, forged: bytes | None, timestamp: int
+) -> None:
+    record = TestRecord(value=value, headers=((STAMP_HEADER, stamp),), timestamp=timestamp, topic=topic)
+    _, _, _, headers = dead_letter(record, Rejected("sink", Reason.STORE_REFUSED, "why"))
+    if forged is not None:
+        headers = ((REJECTION_HEADER, forged),)
+    letter = TestRecord(value=value, headers=headers, timestamp=timestamp, topic=names.REJECTED)
+    store.insert(REJECTED, [rejected_row(letter)], uuid4().hex)
 
 
 def test_codes_have_clickhouses_own_names(store: Store) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipeline.dead_letters import dead_letter, row
+from pipeline.instants import LATEST_MS
 from pipeline.outcome import Rejected
 from tests.records import START_MS, TestRecord, raw_call
 from topics.names import STITCHED
@@ -69,6 +70,15 @@ def test_what_is_odd_in_an_event_hides_nothing_else_of_it(text: str) -> None:
     columns = row_of(TestRecord(value=stored, topic=STITCHED))
     assert (columns["project_id"], columns["message_id"]) == ("p", "M")
     assert "timestamp" not in columns
+
+
+@pytest.mark.parametrize(
+    ("received_at", "kept"),
+    [('"never"', None), ("-1", 0), ("1e300", LATEST_MS / 1000), ("1e-7", 0), ("5.0004", 5)],
+)
+def test_an_instant_that_the_store_could_not_hold_is_the_nearest_or_none(received_at: str, kept: float | None) -> None:
+    columns = row_of(TestRecord(value=b'{"received_at":%s}' % received_at.encode(), topic=STITCHED))
+    assert columns.get("received_at") == kept
 
 
 def test_a_long_detail_is_cut() -> None:
