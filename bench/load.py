@@ -5,6 +5,7 @@ The same seed gives the same events.
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import orjson
 
@@ -42,18 +43,27 @@ def events(count: int, seed: int = 1, people: int = 50_000) -> Iterator[tuple[st
 def records(count: int, partitions: int, seed: int = 1) -> Iterator[tuple[int, Record]]:
     """The same as records of `events.raw`, each with its partition."""
     for n, (anonymous_id, call) in enumerate(events(count, seed)):
-        received_at_ms = START_MS + n * 1000 // EVENTS_A_SECOND
+        received_at_ms = _received_at_ms(n)
         key = record_key(PROJECT, anonymous_id, None, "")
         stamp = Stamp(PROJECT, str(call["messageId"]), received_at_ms, ip="203.0.113.7")
         yield partition_of(key, partitions), (key, orjson.dumps(call), received_at_ms, (stamp_header(stamp),))
 
 
+def _received_at_ms(n: int) -> int:
+    return START_MS + n * 1000 // EVENTS_A_SECOND
+
+
+def _written(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
 def _call(pick: random.Random, n: int, anonymous_id: str, person: int) -> dict[str, object]:
+    sent_at_ms = _received_at_ms(n) - pick.randrange(20, 200)
     call: dict[str, object] = {
         "messageId": f"ajs-{n:08x}-{pick.getrandbits(64):016x}",
         "anonymousId": anonymous_id,
-        "timestamp": "2026-09-21T14:13:10.123Z",
-        "sentAt": "2026-09-21T14:13:10.456Z",
+        "timestamp": _written(sent_at_ms - pick.randrange(3000)),
+        "sentAt": _written(sent_at_ms),
         "context": _CONTEXT,
     }
     if pick.random() < 0.2:

@@ -87,6 +87,8 @@ def owner_at(
             return last.user_id
         if policy == "interval" and _decides(last, timestamp, message_id):
             return last.user_id
+        if {point.user_id for point in state.points} == {*state.users} and len(state.users) == 1:
+            return last.user_id
     points = _counting(state.points)
     if len({*state.users, *_users(points)}) > max_users:
         return None
@@ -166,8 +168,9 @@ def _bounded(points: list[Point]) -> tuple[Point, ...]:
     earlier fact of the bucket moves the one, and a point that it moved out could not be had again."""
     if len(points) <= KEPT_AT_EACH_END:
         return tuple(points)
-    if len(points) <= 2 * KEPT_AT_EACH_END and not any(point.implicit for point in points):
-        return tuple(points)
+    if not any(point.implicit for point in points):
+        few = len(points) <= 2 * KEPT_AT_EACH_END
+        return tuple(points) if few else (*points[:KEPT_AT_EACH_END], *points[-KEPT_AT_EACH_END:])
     latest = {id(point) for point in sorted(points, key=_rank)[-KEPT_AT_EACH_END:]}
     return tuple(point for at, point in enumerate(points) if at < KEPT_AT_EACH_END or id(point) in latest)
 

@@ -45,10 +45,15 @@ def merged(under: msgspec.Raw, over: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(_encode({**_members(under), **_members(over)}))
 
 
-def with_new_members(text: msgspec.Raw, members: bytes) -> msgspec.Raw:
-    """The object with those of another object, of which it may have none yet: spliced in, which costs a quarter of
+def opening_of(**members: object) -> bytes:
+    """The beginning of an object that has these members, as far as they are not None, and more to come."""
+    return bytes(object_of(**members))[:-1] + b","
+
+
+def with_opening(opening: bytes, text: msgspec.Raw) -> msgspec.Raw:
+    """The object with the members of an opening, of which it may have none yet: spliced in, which costs a quarter of
     `merged`."""
     body = bytes(text)
     if body[1] != _QUOTE and body[1:].lstrip().startswith(b"}"):
-        return msgspec.Raw(members)
-    return msgspec.Raw(b"%b,%b" % (members[:-1], body[1:]))
+        return msgspec.Raw(opening[:-1] + b"}")
+    return msgspec.Raw(opening + body[1:])

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from pipeline.instants import corrected, read_instant
-from pipeline.json_text import as_object, is_null, is_object, members_of, merged, object_of, with_new_members
+from pipeline.json_text import as_object, is_null, is_object, members_of, merged, object_of, opening_of, with_opening
 from pipeline.outcome import Rejected
 from pipeline.reserved import UNALIAS
 from pipeline.session import session_of
@@ -174,16 +174,16 @@ def _with_captured(context: msgspec.Raw, seen: _Context, stamp: Stamp, channel: 
     user_agent = stamp.user_agent if is_public and not seen.user_agent else None
     if channel is None and ip is None and user_agent is None:
         return context
-    captured = _members_captured(channel, ip, user_agent)
     said = (seen.channel, seen.ip, seen.user_agent)
-    is_said_empty = None in said or "" in said
-    return merged(context, msgspec.Raw(captured)) if is_said_empty else with_new_members(context, captured)
+    if None in said or "" in said:
+        return merged(context, object_of(channel=channel, ip=ip, userAgent=user_agent))
+    return with_opening(_captured(channel, ip, user_agent), context)
 
 
 @lru_cache(maxsize=16_384)
-def _members_captured(channel: str | None, ip: str | None, user_agent: str | None) -> bytes:
+def _captured(channel: str | None, ip: str | None, user_agent: str | None) -> bytes:
     """Senders come back: each is written once."""
-    return bytes(object_of(channel=channel, ip=ip, userAgent=user_agent))
+    return opening_of(channel=channel, ip=ip, userAgent=user_agent)
 
 
 def _readable_context(context: msgspec.Raw, warnings: list[str]) -> _Context:
