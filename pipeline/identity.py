@@ -5,7 +5,7 @@ Facts arrive one at a time, in any order and repeatedly; `Ownership` is what is 
 store keeps every fact and resolves history from all of them.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable
 from typing import Final, assert_never
 
@@ -149,18 +149,15 @@ def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> t
 
 
 def _with_point(points: tuple[Point, ...], point: Point) -> tuple[Point, ...]:
-    if not points:
-        return (point,)
     moment = _moment(point)
-    if moment > _moment(points[-1]) and not point.implicit:
-        return _bounded([*points, point])
-    if any(_moment(known) == moment for known in points):
+    at = bisect_left(points, moment, key=_moment)
+    if at < len(points) and _moment(points[at]) == moment:
         return points
     rival = next((known for known in points if _same_bucket(known, point)), None) if point.implicit else None
     if rival is not None and _moment(rival) < moment:
         return points
-    kept = _bounded(sorted((*(known for known in points if known is not rival), point), key=_moment))
-    return kept if point in kept else points
+    kept = _bounded([known for known in (*points[:at], point, *points[at:]) if known is not rival])
+    return kept if any(known is point for known in kept) else points
 
 
 def _bounded(points: list[Point]) -> tuple[Point, ...]:
