@@ -102,7 +102,8 @@ class Stitcher:
 
     def _stop_if_too_much_is_refused(self, decision: Decision) -> None:
         refused = refused_by_sender(decision.rejected)
-        exceeded = self._rejections.add(len(decision.stitched), refused, time.monotonic())
+        accepted = len(decision.stitched) + decision.duplicates
+        exceeded = self._rejections.add(accepted, refused, time.monotonic())
         if exceeded:
             raise StandDown(str(exceeded))
 

@@ -10,10 +10,11 @@ process that finds a part cut short gives up, to be started again.
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from embedded.connection import Context, EngineError, connected, engine_errors, identifier, quoted
+from embedded.connection import EngineError, connect, engine_errors, identifier, quoted
 
 GiveUp = Callable[[str], NoReturn]
 
@@ -99,6 +100,7 @@ def _active(which: str) -> list[_Part]:
 
 
 def _rows(sql: str) -> list[list[object]]:
-    with connected(Context(tag="")) as connection, engine_errors():
+    # Without a current database: each can have been dropped.
+    with closing(connect()) as connection, engine_errors():
         answer = bytes(connection.query(sql, "JSONCompactEachRow").bytes())
     return [json.loads(line) for line in answer.splitlines()]

@@ -70,7 +70,7 @@ class Settings(BaseModel):
     rejection_limit_events: int = Field(
         10_000,
         ge=100,
-        description="events over which that share is taken; as many in 30 s with none stored stop it too",
+        description="events over which that share is taken; as many in 30 s with none accepted stop it too",
     )
     sink_max_rows: int = Field(50_000, ge=1, description="rows at which the sink inserts")
     sink_max_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="bytes at which the sink inserts")

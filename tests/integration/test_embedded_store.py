@@ -55,6 +55,15 @@ def start(tmp_path: Path) -> Iterator[Callable[[], RunningStore]]:
         store.stop()
 
 
+def test_the_database_can_be_dropped_and_made_again(start: Callable[[], RunningStore]) -> None:
+    store = start()
+    ask(store.url, CREATE)
+    ask(store.url, "DROP DATABASE whipstitch SYNC")
+    ask(store.url, "CREATE DATABASE whipstitch", "/?database=default")
+    ask(store.url, CREATE)
+    assert ask(store.url, "SELECT count() FROM kept") == "0"
+
+
 def test_what_was_answered_survives_a_kill(start: Callable[[], RunningStore]) -> None:
     store = start()
     ask(store.url, CREATE)

@@ -159,6 +159,26 @@ def test_a_worker_that_refuses_what_everybody_sends_stops_and_is_not_to_be_start
     assert "dead-letters retry" in system.log_of(worker)
 
 
+def test_a_worker_that_is_sent_everything_again_does_not_stop_for_what_it_refused_before(
+    system: System, project: str
+) -> None:
+    """Three times 90 events, which are duplicates from the second time on, and with 60 of them one that is refused."""
+    sent = []
+    for n in range(90):
+        sent.append(track(project, f"g{n}", f"A{n}", n))
+        if n < 60:
+            bad: dict[str, object] = {"type": "nonsense", "anonymousId": f"A{n}"}
+            sent.append(raw_call(bad, project_id=project, message_id=f"b{n}", ip=f"192.0.2.{n}"))
+    letters = "rejected_events WHERE project_id = {p:String}"
+    with system.worker(WATCHFUL) as worker:
+        for turn in (1, 2, 3):
+            system.publish(*sent)
+            eventually(lambda n=60 * turn: system.count(letters, p=project) == n, "all that is refused")  # type: ignore[misc]
+        system.publish(track(project, "last"))
+        eventually(lambda: "last" in stored(system, project), "the event behind all that")
+        assert worker.poll() is None
+
+
 STUCK = """
 import asyncio, agents.stitch, agents.watchdog, agents.worker
 agents.watchdog._LOOK_EVERY_S = 0.2

@@ -78,7 +78,7 @@ def test_the_window_holds_the_last_events_and_no_batch_more(batches: list[tuple[
     for stored, refused in batches:
         limit.add(stored, {LOUD: refused} if refused else {}, 0.0)
     kept = [batch.events for batch in limit._batches]
-    assert sum(kept) == limit._events == limit._stored + limit._refused.total()
+    assert sum(kept) == limit._events == limit._accepted + limit._refused.total()
     assert sum(kept[1:]) < 1000
     assert 0 not in kept
 
