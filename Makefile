@@ -17,13 +17,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: up test lint bench bench-quick chaos fuzz help clean
+.PHONY: up test test-long lint bench bench-quick chaos fuzz help clean
 
 up: $(RUNTIME)  ## start everything and take events (more options: make up ARGS="--port 9000")
 	@exec $(BIN)/whipstitch up $(ARGS)
 
 test: $(RUNTIME) $(DEV)  ## the whole test suite (one part of it: make test ARGS=tests/unit)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+test-long: $(RUNTIME) $(DEV)  ## what of it takes minutes: three brokers, a swap that is killed at each step (10 minutes)
+	@exec $(BIN)/python -m pytest -m long $(ARGS)
 
 lint: $(RUNTIME) $(DEV)  ## style, formatting and types
 	$(BIN)/ruff check .

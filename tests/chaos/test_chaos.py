@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
+import pytest
 
 from tests.chaos.client import Ledger
 from tests.chaos.faults import KINDS
@@ -33,6 +34,7 @@ def test_every_message_that_was_promised_is_there_after_faults_of_many_kinds(tmp
     assert set(outcome.recovered_s) == set(FAULTS)
 
 
+@pytest.mark.long
 def test_no_broker_of_three_is_missed(tmp_path: Path) -> None:
     outcome = against_parts(tmp_path, 3, Load(SEED, 20), plan(SEED, CLUSTER_FAULTS, 1, longest_calm_s=0.5), print)
     assert outcome.broken == [], violations(outcome)

@@ -81,7 +81,10 @@ def _damage_checkpoints(folder: Path) -> None:
         file.write_bytes(b"\0")
 
 
-@pytest.mark.parametrize("harm", [_nothing, _delete, _damage_ids, _damage_checkpoints])
+@pytest.mark.parametrize(
+    "harm",
+    [_delete, _damage_checkpoints, *(pytest.param(harm, marks=pytest.mark.long) for harm in (_nothing, _damage_ids))],
+)
 def test_repeats_are_told_after_a_restart_whatever_happened_to_the_folder(
     system: System, project: str, harm: Callable[[Path], None]
 ) -> None:

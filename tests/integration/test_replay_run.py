@@ -113,7 +113,7 @@ def test_workers_and_a_kill_change_nothing(system: System, project: str) -> None
     [
         ({}, ()),
         ({"WHIPSTITCH_SINK_MAX_ROWS": "3"}, ("--workers", "4")),
-        ({"WHIPSTITCH_SINK_MAX_BYTES": "1024"}, ("--workers", "2")),
+        pytest.param({"WHIPSTITCH_SINK_MAX_BYTES": "1024"}, ("--workers", "2"), marks=pytest.mark.long),
     ],
 )
 def test_same_range_comes_to_the_same_bytes_again_also_while_live_goes_on(

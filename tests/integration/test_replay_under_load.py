@@ -163,15 +163,22 @@ def scene(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         CliRunner().invoke(replay, ["abort", each])
 
 
-@pytest.mark.timeout(900)  # seven swaps, each killed and completed
-def test_swap_under_load_keeps_the_promise_wherever_it_is_killed(scene: Scene) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(["finished", "half exchanged", "brought up"], id="three steps"),
+        pytest.param([*POINTS], id="each step", marks=pytest.mark.long),
+    ],
+)
+def test_swap_under_load_keeps_the_promise_wherever_it_is_killed(scene: Scene, points: list[str]) -> None:
     reader = Reader(scene.service, scene.project)
     was = dict.fromkeys((f"after-g{n}" for n in range(GROUPS)), None)
     is_ = {f"after-g{n}": f"U-g{n}" for n in range(GROUPS)}
     with scene.client.sending(), _again_and_again(reader.ask):
         scene.replayed()
         _shows_exactly(json.loads(scene.ran("diff", "--json", "--samples", "20"))["report"], {*was})
-        for point in POINTS:
+        for point in points:
             assert scene.attributed() == was
             swap_killed(point, "--keep")
             scene.goes_on(reader)
@@ -182,7 +189,7 @@ def test_swap_under_load_keeps_the_promise_wherever_it_is_killed(scene: Scene) -
         assert scene.attributed() == is_
         scene.goes_on(reader)
     assert (reader.twice, reader.lost) == ([], [])
-    assert reader.asked > len(POINTS)
+    assert reader.asked > len(points)
     _holds_what_was_answered(scene)
 
 
