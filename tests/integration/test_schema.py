@@ -307,7 +307,7 @@ def test_dead_letter_keeps_the_bytes_and_can_be_put_back(store: Store, project: 
 
 
 NUMBERS = st.integers(-(10**400), 10**400) | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False)
-ODD_SCALARS = st.sampled_from(["never", "\x00", "2026-01-01", None, True, [], {}])
+ODD_SCALARS: st.SearchStrategy[object] = st.sampled_from(["never", "\x00", "2026-01-01", None, True, [], {}])
 SCALARS: st.SearchStrategy[object] = NUMBERS | st.text(max_size=20) | ODD_SCALARS
 MEMBERS = st.dictionaries(st.sampled_from([*EVENT_COLUMNS, "userId", "messageId", "event"]), SCALARS)
 FORGED = st.fixed_dictionaries(
