@@ -21,7 +21,7 @@ from tests.integration.test_embedded_store import HTTP, ask
 from tests.small_disk import SmallDisk, small_disk
 from tests.waiting import eventually
 
-CREATE = """CREATE TABLE kept (a UInt64, b String) ENGINE = ReplacingMergeTree ORDER BY a
+CREATE = """CREATE TABLE IF NOT EXISTS kept (a UInt64, b String) ENGINE = ReplacingMergeTree ORDER BY a
             SETTINGS non_replicated_deduplication_window = 100, min_bytes_for_wide_part = {wide}"""
 INSERT = "INSERT INTO kept SELECT number, hex(sipHash128(number)) FROM numbers({first}, {rows}) "
 ROWS = 20_000
@@ -124,18 +124,20 @@ def test_tables_of_which_a_part_was_set_aside_answer_as_before(
 
 def test_what_was_confirmed_is_there_whenever_the_disk_was_filled(tmp_path: Path) -> None:
     """Of ten fills one or two end while the engine writes a part, seldom none."""
-    with small_disk(tmp_path / "disk", "96m") as disk, OnSmallDisk(disk, tmp_path) as store:
-        store.answer(CREATE.format(wide=1 << 28))
-        confirmed = sum(inserted_beside_a_fill(store, fill * 1_000_000) for fill in range(10))
-        assert store.answer("SELECT count(), uniqExact(a, b) FROM kept FINAL") == f"{confirmed}\t{confirmed}"
+    with small_disk(tmp_path / "disk", "128m") as disk, OnSmallDisk(disk, tmp_path) as store:
+        for _ in range(10):
+            store.answer(CREATE.format(wide=1 << 28))
+            confirmed = rows_confirmed_beside_a_fill(store)
+            assert store.answer("SELECT count(), uniqExact(a, b) FROM kept FINAL") == f"{confirmed}\t{confirmed}"
+            store.answer("DROP TABLE IF EXISTS kept SYNC")
 
 
-def inserted_beside_a_fill(store: "OnSmallDisk", first: int) -> int:
-    """How many rows were confirmed. The insert that finds the disk full is sent again until it is taken."""
+def rows_confirmed_beside_a_fill(store: "OnSmallDisk") -> int:
+    """The insert that finds the disk full is sent again until it is taken."""
     filling = Thread(target=store.disk.fill)
     filling.start()
     for insert in itertools.count():
-        statement = INSERT.format(first=first + insert * ROWS, rows=ROWS) + TOKEN.format(token=first + insert * ROWS)
+        statement = INSERT.format(first=insert * ROWS, rows=ROWS) + TOKEN.format(token=insert)
         if not store.insert(statement):
             break
     filling.join()
