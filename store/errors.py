@@ -101,6 +101,8 @@ _BAD_ROWS: Final = {
     469: "VIOLATED_CONSTRAINT",
     691: "UNKNOWN_ELEMENT_OF_ENUM",
 }
+# Code 252 too, but no retry helps: rows of more than a hundred months at once. The sink's halving does.
+_TOO_MANY_MONTHS: Final = "Too many partitions for single INSERT block"
 _MIGRATE = "where it is one of whipstitch's own, run `whipstitch migrate`"
 _SIGN_IN = "check user and password in WHIPSTITCH_STORE"
 _RIGHTS = "give the store's user the rights to read and write its database"
@@ -126,10 +128,10 @@ def error_of(code: int, text: str, where: str, *, is_insert: bool) -> StoreError
     statement means the statement. A code that is not known here is a StoreFailure, so that it is seen."""
     advice = f"; {_WHAT_TO_DO[code]}" if code in _WHAT_TO_DO else ""
     message = f"the store at {where} answered with code {code}: {_one_line(text)}{advice}"
+    if is_insert and (code in _BAD_ROWS or _TOO_MANY_MONTHS in text):
+        return BadRows(message, code)
     if code in _UNAVAILABLE:
         return StoreUnavailable(message, code)
-    if code in _BAD_ROWS and is_insert:
-        return BadRows(message, code)
     return StoreFailure(message, code)
 
 

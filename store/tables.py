@@ -27,8 +27,6 @@ INSERT_SETTINGS: Final = {
     "input_format_json_read_objects_as_strings": 1,
     "input_format_json_read_arrays_as_strings": 1,
     "input_format_null_as_default": 1,
-    # Records of a hundred months at once, as of a client whose clock jumps or of an old topic, are slow, not refused.
-    "max_partitions_per_insert_block": 0,
     # A member that the table has no column for is a row from a newer whipstitch: do not drop it silently.
     "input_format_skip_unknown_fields": 0,
 }

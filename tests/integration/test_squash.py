@@ -148,7 +148,7 @@ def test_what_comes_later_changes_squashed_history(store: Store) -> None:
         assert asked(store, told, run) == model(told)
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(phases=st.lists(st.lists(any_message, max_size=12), min_size=2, max_size=3), again=st.randoms())
 def test_any_messages_before_and_after_a_squash(
     shared_store: Store, phases: list[list[Message]], again: random.Random

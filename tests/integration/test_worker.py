@@ -146,19 +146,6 @@ def test_a_bug_ends_the_process_and_commits_nothing(system: System, project: str
 WATCHFUL = "import os; os.environ['WHIPSTITCH_REJECTION_LIMIT_EVENTS'] = '100'; "
 
 
-def test_a_worker_that_refuses_what_everybody_sends_stops_and_is_not_to_be_started_again(
-    system: System, project: str
-) -> None:
-    refused = [
-        raw_call({"type": "nonsense"}, project_id=project, offset=n, message_id=f"m{n}", ip=f"192.0.2.{n}")
-        for n in range(120)
-    ]
-    with system.worker(WATCHFUL) as worker:
-        system.publish(*refused)
-        assert worker.wait(60) == STAY_DOWN
-    assert "dead-letters retry" in system.log_of(worker)
-
-
 def test_a_worker_that_is_sent_everything_again_does_not_stop_for_what_it_refused_before(
     system: System, project: str
 ) -> None:
@@ -177,6 +164,19 @@ def test_a_worker_that_is_sent_everything_again_does_not_stop_for_what_it_refuse
         system.publish(track(project, "last"))
         eventually(lambda: "last" in stored(system, project), "the event behind all that")
         assert worker.poll() is None
+
+
+def test_a_worker_that_refuses_what_everybody_sends_stops_and_is_not_to_be_started_again(
+    system: System, project: str
+) -> None:
+    refused = [
+        raw_call({"type": "nonsense"}, project_id=project, offset=n, message_id=f"m{n}", ip=f"192.0.2.{n}")
+        for n in range(120)
+    ]
+    with system.worker(WATCHFUL) as worker:
+        system.publish(*refused)
+        assert worker.wait(60) == STAY_DOWN
+    assert "dead-letters retry" in system.log_of(worker)
 
 
 STUCK = """

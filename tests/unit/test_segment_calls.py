@@ -556,7 +556,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(NAMES, VALUES, max_size=10),
     st.sampled_from(["identify", "track", "page", "group", "alias", ""]),
