@@ -146,7 +146,8 @@ class ClickHouseHTTP:
             return _Plan(run, reads, format, encoding)
         if writes_file(statement):
             raise codes.outfile_not_allowed()
-        return _Plan(partial(self._engine.run, request.context, statement, format), reads, format)
+        whole = self._engine.run if reads else self._engine.change
+        return _Plan(partial(whole, request.context, statement, format), reads, format)
 
     async def _while_there(self, job: Future[Answer], tag: str, body: Body) -> Answer:
         """The job's answer; where the client leaves before it is there, the statement is killed."""

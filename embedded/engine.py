@@ -98,12 +98,15 @@ class Engine:
         return bool(found["query_class"] == _chdb.query_class.READ_ONLY)  # type: ignore[attr-defined]
 
     def run(self, context: Context, text: bytes, format: str) -> Answer:
-        """Run any statement; what it answers is built in memory, so it is not for large results."""
+        """Run a statement that changes nothing; what it answers is built in memory: it is not for large results."""
         with connected(context) as connection, engine_errors():
             result = connection.query(text, format)
-            answer = Answer(progress_of(result), BytesIO(result.bytes()))
-        if not self.is_read_only(text):
-            self._parts.check_inserted()
+            return Answer(progress_of(result), BytesIO(result.bytes()))
+
+    def change(self, context: Context, text: bytes, format: str) -> Answer:
+        """The same for any other statement; what it inserted is checked before the answer."""
+        answer = self.run(context, text, format)
+        self._parts.check_inserted()
         return answer
 
     def read(self, context: Context, select: bytes, tail: bytes, compression: str) -> Answer:

@@ -12,9 +12,8 @@ from embedded.connection import NO_SPACE, Answer, Connection, EngineError, engin
 
 
 class Insert:
-    """One insert in progress. After `finish` its rows are stored, and `check` has
-    found them so; up to BLOCK_ROWS rows and BLOCK_BYTES are stored
-    whole or not at all. After `cancel` none are.
+    """One insert in progress. After `finish` its rows are stored, and `check` has found them so; up to BLOCK_ROWS rows
+    and BLOCK_BYTES are stored whole or not at all. After `cancel` none are.
 
     The rows go to a file first, from which the engine reads them: its own way to take rows in pieces (`send_insert`)
     says nothing of an error that comes after a row was read, such as a full disk, and stores nothing.

@@ -87,7 +87,7 @@ def owner_at(
             return last.user_id
         if policy == "interval" and _decides(last, timestamp, message_id):
             return last.user_id
-        if {point.user_id for point in state.points} == {*state.users} and len(state.users) == 1:
+        if len(state.users) == 1 and {point.user_id for point in state.points} == {*state.users}:
             return last.user_id
     points = _counting(state.points)
     if len({*state.users, *_users(points)}) > max_users:

@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -14,7 +14,7 @@ import urllib3
 
 from embedded.process import free_port, wait_ready
 from embedded.process import start as start_process
-from embedded.store import RunningStore, start_store
+from embedded.store import RunningStore
 from store.client import open_store
 from store.migrate import migrate
 from tests.integration.test_embedded_store import HTTP, ask
@@ -48,20 +48,6 @@ def beside(sql, cut, table='kept'):
 """
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], RunningStore]]:
-    """Starts the store of one folder; whatever still runs at the end is stopped."""
-    started: list[RunningStore] = []
-
-    def start() -> RunningStore:
-        started.append(start_store(tmp_path, progress=print, preferred_port=None))
-        return started[-1]
-
-    yield start
-    for store in started:
-        store.stop()
-
-
 def beside(folder: Path, code: str) -> str:
     """Runs code in a process that has the engine open, and gives up as it should; what it said."""
     command = [sys.executable, "-c", BESIDE + code, str(folder / "store")]
@@ -79,7 +65,7 @@ def test_insert_whose_part_is_cut_short_is_not_confirmed_and_stored_when_it_is_s
     ask(store.url, INSERT.format(first=0, rows=100) + TOKEN.format(token="first"))
     store.stop()
     second = INSERT.format(first=100, rows=100) + TOKEN.format(token="second")
-    said = beside(tmp_path, f"beside({second!r}, [{cut!r}])\nengine.run(Context(''), {second!r}.encode(), 'TSV')")
+    said = beside(tmp_path, f"beside({second!r}, [{cut!r}])\nengine.change(Context(''), {second!r}.encode(), 'TSV')")
     assert "the disk did not take all of" in said
     for _ in range(2):
         store = start()

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -39,20 +39,6 @@ def running(url: str, part: str) -> int:
     return int(
         ask(url, f"SELECT count() FROM system.processes WHERE query LIKE '%{part}%' AND query NOT LIKE '%system%'")
     )
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], RunningStore]]:
-    """Starts the store of one folder; whatever still runs at the end is stopped."""
-    started: list[RunningStore] = []
-
-    def start() -> RunningStore:
-        started.append(start_store(tmp_path, progress=print, preferred_port=None))
-        return started[-1]
-
-    yield start
-    for store in started:
-        store.stop()
 
 
 def test_the_database_can_be_dropped_and_made_again(start: Callable[[], RunningStore]) -> None:
