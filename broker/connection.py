@@ -1,13 +1,18 @@
 """What every client of Kafka is given: where the brokers are, and how to speak to them."""
 
+import asyncio
 import ssl
+from contextlib import suppress
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 
 from broker.errors import BrokerError, BrokerRefused, BrokerUnavailable, broker_error
 from pipeline.settings import Settings
+
+_STOP_AGAIN_AFTER_S = 2.0
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -46,6 +51,17 @@ async def why_unreachable(settings: Settings, timeout_s: float = 10.0) -> Broker
     return BrokerUnavailable(
         f"Kafka at {server} takes connections but does not answer; is WHIPSTITCH_KAFKA_SECURITY_PROTOCOL right?"
     )
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer whose partitions may have changed just now.
+
+    aiokafka's fetcher lets go of the fetches of partitions that it has no more under `suppress(CancelledError)`: where
+    `stop` cancels it in that moment, it goes on, and `stop` waits for it for ever. A second cancellation ends it.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_AGAIN_AFTER_S):
+            await consumer.stop()
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:

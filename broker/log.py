@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from broker.connection import client_options
+from broker.connection import client_options, stop_consumer
 from broker.errors import broker_error
 from pipeline.settings import Settings
 from topics.records import RawRecord
@@ -30,7 +30,7 @@ class LogReader:
             await self._consumer.start()
 
     async def stop(self) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """The offset of the first record that is not older than the timestamp; the end where there is none."""
@@ -57,6 +57,8 @@ class LogReader:
         from the first that is left."""
         at = TopicPartition(topic, partition)
         end = await self.end(topic, partition)
+        if start >= end:
+            return
         with _told(topic):
             self._consumer.assign([at])
             self._consumer.seek(at, start)

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from broker.connection import client_options, why_unreachable
+from broker.connection import client_options, stop_consumer, why_unreachable
 from broker.errors import BrokerUnavailable, broker_error, unknown_topic
 from pipeline.settings import Settings
 from topics.records import RawRecord
@@ -73,7 +73,8 @@ class Scanner:
         """The records from `starts` on and before `ends`, in order within a partition. Both within what is kept."""
         loop = asyncio.get_running_loop()
         open_ = {TopicPartition(topic, p): ends[p] for p, start in starts.items() if start < ends[p]}
-        self._consumer.assign(list(open_))
+        if open_:
+            self._consumer.assign(list(open_))
         for at in open_:
             self._consumer.seek(at, starts[at.partition])
         stood_still_s = 0.0
@@ -118,7 +119,7 @@ async def scanner(settings: Settings) -> AsyncIterator[Scanner]:
     except KafkaError as error:
         raise broker_error(f"connect to Kafka at {settings.kafka}", error) from error
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
         await admin.close()
 
 

@@ -78,12 +78,14 @@ class Training(threading.Thread):
 
     def _run_broker(self, folder: Path, option: str) -> None:
         ports, log_file = Ports(process.free_port(), process.free_port()), folder / "kafka.log"
+
+        def is_enough() -> bool:
+            return self._cancelled.is_set() or answers(ports.clients, folder)
+
         self._broker = broker = launch(self._kafka, folder, ports, log_file, [option])
         try:
             os.setpriority(os.PRIO_PROCESS, broker.pid, LOWEST_PRIORITY)
-            process.wait_ready(
-                "Kafka", broker, log_file, lambda: self._cancelled.is_set() or answers(ports.clients), READY_WITHIN_S
-            )
+            process.wait_ready("Kafka", broker, log_file, is_enough, READY_WITHIN_S)
             if not self._cancelled.is_set():
                 process.stop(broker, WRITTEN_WITHIN_S)  # the VM writes the cache before it ends
         finally:

@@ -131,6 +131,6 @@ def _start_with(options: list[str], kafka: Installation, home: _Home, ports: Por
     with ExitStack() as undo:
         undo.callback(stop, broker, timeout_s=0)
         write_run(home.run_file, broker.pid, _address(ports))
-        wait_ready("Kafka", broker, home.log_file, lambda: answers(ports.clients), READY_WITHIN_S)
+        wait_ready("Kafka", broker, home.log_file, lambda: answers(ports.clients, home.folder), READY_WITHIN_S)
         undo.pop_all()
     return broker

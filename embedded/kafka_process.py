@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from aiokafka.protocol.api import RequestHeader_v1
-from aiokafka.protocol.metadata import MetadataRequest_v1
+from aiokafka.protocol.metadata import MetadataRequest_v2
 
 from embedded import process
 from embedded.errors import EmbeddedError
@@ -31,6 +31,7 @@ ANSWER_WITHIN_S = 2
 _CONFIG = "server.properties"
 _LOGGING = "log4j2.properties"
 _DATA = "log"
+_CLUSTER = "meta.properties"
 _UNFINISHED = "formatting"
 
 
@@ -83,9 +84,10 @@ def launch(
     return process.start("Kafka", command, log_file, env=environment(), folder=folder)
 
 
-def answers(port: int) -> bool:
-    """Whether a broker that takes requests of clients is there: it names itself as a live member of its cluster."""
-    request = MetadataRequest_v1([])
+def answers(port: int, folder: Path) -> bool:
+    """Whether the folder's broker takes requests of clients there: it names itself as a live member of its cluster.
+    Another's, which came to the port first, is of another cluster."""
+    request = MetadataRequest_v2([])
     message = RequestHeader_v1(request, correlation_id=1, client_id="whipstitch").encode() + request.encode()
     try:
         with socket.create_connection((process.HOST, port), ANSWER_WITHIN_S) as connection:
@@ -95,8 +97,9 @@ def answers(port: int) -> bool:
                 reply = replies.read(length)
     except (OSError, struct.error):
         return False
-    brokers = MetadataRequest_v1.RESPONSE_TYPE.decode(io.BytesIO(reply[4:])).brokers
-    return any(broker[2] == port for broker in brokers)
+    told = MetadataRequest_v2.RESPONSE_TYPE.decode(io.BytesIO(reply[4:]))
+    is_ours = f"cluster.id={told.cluster_id}" in (folder / _DATA / _CLUSTER).read_text().splitlines()
+    return is_ours and any(broker[2] == port for broker in told.brokers)
 
 
 def _write_config(folder: Path, ports: Ports, data: str) -> str:

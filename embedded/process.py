@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ from embedded.errors import EmbeddedError
 
 HOST = "127.0.0.1"
 POLL_S = 0.02
+BACKLOG = 512
 LARGEST_LOG_BYTES = 4 * 1024 * 1024
 
 # A clock that is stepped moves every start time that the system tells; pids come around far more slowly than this.
@@ -43,17 +45,23 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def free_port(preferred: int | None = None) -> int:
-    """A TCP port of the loopback address that nobody listens on: the preferred one where it is free."""
+def listening(preferred: int | None = None) -> socket.socket:
+    """A socket that listens on a port of the loopback address: the preferred one where it is free. Given to a child, no
+    other process can come to that port first."""
     for port in (preferred or 0, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        with suppress(OSError):
+            return socket.create_server((HOST, port), backlog=BACKLOG)
     raise EmbeddedError(f"{HOST}: no free port; close programs that listen or hold many connections")
+
+
+def port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
+
+
+def free_port(preferred: int | None = None) -> int:
+    """A port as `listening` finds it, for a program that has to listen by itself. Somebody else may come first."""
+    with listening(preferred) as listener:
+        return port_of(listener)
 
 
 class EndedWhileStarting(EmbeddedError):
@@ -98,12 +106,17 @@ class FolderLock:
 
 
 def start(
-    name: str, argv: Sequence[str], log_file: Path, env: Mapping[str, str] | None = None, folder: Path | None = None
+    name: str,
+    argv: Sequence[str],
+    log_file: Path,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    listener: socket.socket | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own (Ctrl-C at the terminal does not reach it), its output in the log file.
 
-    `folder` is its working folder, ours where it is not given. Raises EmbeddedError where the program is not there or
-    the log cannot be written.
+    `folder` is its working folder, ours where it is not given. `listener` is open in the child too, under the same
+    number. Raises EmbeddedError where the program is not there or the log cannot be written.
     """
     program = shutil.which(argv[0])
     if program is None:
@@ -114,8 +127,9 @@ def start(
     try:
         with _opened_log(log_file) as log:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=folder, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=folder, start_new_session=True,
+                pass_fds=[listener.fileno()] if listener else [],
+            )  # fmt: skip
     except OSError as error:
         raise EmbeddedError(f"{name}: cannot start, {error.filename}: {error.strerror}") from error
 

@@ -16,7 +16,8 @@ import urllib3
 from embedded.process import (
     HOST,
     FolderLock,
-    free_port,
+    listening,
+    port_of,
     read_run,
     run_file,
     start,
@@ -30,6 +31,7 @@ PREFERRED_PORT = 8123
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 _PART = "store"
+PROGRAM = (sys.executable, "-P", "-m", "embedded.store_server")
 _PING = urllib3.PoolManager(retries=False, timeout=2.0)
 
 
@@ -84,11 +86,11 @@ def _started(
 ) -> RunningStore:
     if stop_orphan(run, STOP_WITHIN_S):
         progress("store: stopped the one that an earlier run left behind")
-    port = free_port(preferred_port)
-    url = f"http://{HOST}:{port}"
-    progress(f"store: starting at {url}")
-    argv = [sys.executable, "-P", "-m", "embedded.store_server", "--data", str(folder), "--port", str(port)]
-    process = start(_PART, argv, log_file, {**os.environ, "TZ": "UTC"})
+    with listening(preferred_port) as listener:
+        url = f"http://{HOST}:{port_of(listener)}"
+        progress(f"store: starting at {url}")
+        argv = [*PROGRAM, "--data", str(folder), "--listener", str(listener.fileno())]
+        process = start(_PART, argv, log_file, {**os.environ, "TZ": "UTC"}, listener=listener)
     try:
         write_run(run, process.pid, url)
         wait_ready(_PART, process, log_file, lambda: _answers(url), READY_WITHIN_S)

@@ -1,7 +1,8 @@
-"""The embedded store's process: `python -m embedded.store_server --data DIR --port N`.
+"""The embedded store's process: `python -m embedded.store_server --data DIR --listener FD`.
 
-Opens the folder, listens on the loopback address, and answers on ClickHouse's HTTP interface until SIGTERM or
-SIGINT: then statements that run finish, new connections are refused, the folder is closed, and it ends with 0.
+Opens the folder, and answers on ClickHouse's HTTP interface at a socket that it is given, where its parent listens
+already: nobody else can come to that port first. SIGTERM or SIGINT end it with 0: then statements that run finish, new
+connections are refused, and the folder is closed.
 """
 
 import argparse
@@ -18,7 +19,6 @@ import uvicorn
 from embedded.clickhouse_http import ClickHouseHTTP
 from embedded.engine import Engine
 from embedded.errors import EmbeddedError
-from embedded.process import HOST
 
 FINISH_WITHIN_S = 20
 OPEN_FILES = 65_536
@@ -27,16 +27,15 @@ OPEN_FILES = 65_536
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m embedded.store_server")
     options.add_argument("--data", type=Path, required=True, help="folder that holds the store")
-    options.add_argument("--port", type=int, required=True, help=f"port of {HOST} to listen on")
+    options.add_argument("--listener", type=int, required=True, help="open file that is a listening socket")
     given = options.parse_args()
     _allow_open_files()
     try:
-        listener = _listener(given.port)
         engine = Engine.open(given.data, _give_up)
     except EmbeddedError as error:
         print(error, file=sys.stderr)
         return 1
-    _serve(engine, listener)
+    _serve(engine, socket.socket(fileno=given.listener))
     return 0
 
 
@@ -67,19 +66,6 @@ def _give_up(problem: str) -> NoReturn:
     """End at once: what is not confirmed yet must not be."""
     print(f"store: {problem}", file=sys.stderr, flush=True)
     os._exit(os.EX_IOERR)
-
-
-def _listener(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except OSError as error:
-        raise EmbeddedError(
-            f"store: {HOST}:{port}: {error.strerror}; stop what listens there, or choose another port"
-        ) from None
-    listener.listen(512)
-    return listener
 
 
 def _allow_open_files() -> None:

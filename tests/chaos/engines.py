@@ -4,6 +4,7 @@ import subprocess
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -117,7 +118,8 @@ class Broker:
         return None
 
     def await_ready(self) -> None:
-        process.wait_ready(self.name, self._running, self._log, lambda: answers(self._node.clients), READY_WITHIN_S)
+        is_ready = partial(answers, self._node.clients, self._folder)
+        process.wait_ready(self.name, self._running, self._log, is_ready, READY_WITHIN_S)
 
     def _launched(self) -> subprocess.Popen[bytes]:
         command = self._kafka.command("kafka.Kafka", "server.properties")

@@ -64,8 +64,8 @@ def run(
     outcome = Outcome()
     clients = Clients(system.settings.port, Traffic(load.seed, system.keys), ledger, load.requests_per_s)
     prober = Prober(system, ledger)
-    clients.start()
     try:
+        clients.start()
         prober.await_stored("before the first fault", 0)
         for fault in faults:
             time.sleep(fault.after_s)

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from broker.connection import client_options, why_unreachable
+from broker.connection import client_options, stop_consumer, why_unreachable
 from broker.control import DirectoryFollower, Progress, load_directory, remove_control, write_control
 from broker.errors import BrokerError, BrokerRefused, BrokerUnavailable, broker_error
 from broker.producer import DurableProducer
@@ -132,6 +132,24 @@ def test_record_larger_than_a_batch_goes_alone_and_one_too_large_is_refused_with
         assert await producer.send(name, 0, numbered(2)) == 5
         await producer.stop()
         assert (await read_all(settings, name))[1].value == large
+
+    run(steps())
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_consumer_stops_whatever_its_fetcher_does_since_other_partitions_were_assigned(
+    settings: Settings, topic: str, turns: int
+) -> None:
+    async def steps() -> None:
+        consumer = AIOKafkaConsumer(**client_options(settings), auto_offset_reset="earliest", enable_auto_commit=False)
+        await consumer.start()
+        consumer.assign([TopicPartition(topic, 0)])
+        await consumer.getmany(timeout_ms=200)  # nothing: a fetch is on its way now
+        consumer.assign([TopicPartition(topic, 1)])
+        for _ in range(turns):  # of the event loop
+            await asyncio.sleep(0)
+        stopped, _ = await asyncio.wait([asyncio.create_task(stop_consumer(consumer))], timeout=30)
+        assert stopped
 
     run(steps())
 

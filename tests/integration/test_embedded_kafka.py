@@ -19,7 +19,7 @@ from embedded import aot
 from embedded.errors import EmbeddedError
 from embedded.jars import default_cache, jars_in
 from embedded.java import find_java
-from embedded.kafka import RunningKafka, start_kafka
+from embedded.kafka import PART, RunningKafka, start_kafka
 from embedded.kafka_process import Installation, answers, format_once
 from embedded.process import FolderLock, read_run, run_file
 from tests.waiting import eventually
@@ -106,8 +106,13 @@ def test_what_was_acknowledged_is_there_again_at_the_same_address(
 
 
 def test_any_folder_name_will_do(tmp_path: Path) -> None:
-    with running(tmp_path / "dätä, 1 #x:%i ${sys:user.name}") as kafka:
-        assert answers(int(kafka.bootstrap.rpartition(":")[2]))
+    with running(folder := tmp_path / "dätä, 1 #x:%i ${sys:user.name}") as kafka:
+        assert answers(int(kafka.bootstrap.rpartition(":")[2]), folder / PART)
+
+
+def test_a_broker_that_came_to_the_port_first_is_not_taken_for_ours(kafka: RunningKafka, tmp_path: Path) -> None:
+    format_once(Installation(find_java(None), jars_in(default_cache(), print)), tmp_path)
+    assert not answers(int(kafka.bootstrap.rpartition(":")[2]), tmp_path)
 
 
 def test_a_batch_of_2_mb_is_taken(kafka: RunningKafka, topic_prefix: str) -> None:

@@ -12,9 +12,9 @@ from typing import Self
 import pytest
 import urllib3
 
-from embedded.process import free_port, wait_ready
+from embedded.process import free_port, listening, port_of, wait_ready
 from embedded.process import start as start_process
-from embedded.store import RunningStore
+from embedded.store import PROGRAM, RunningStore
 from store.client import open_store
 from store.migrate import migrate
 from tests.integration.test_embedded_store import HTTP, ask
@@ -174,8 +174,12 @@ class OnSmallDisk:
         return answers[0]
 
     def _started(self) -> subprocess.Popen[bytes]:
-        argv = [*self.disk.inside, sys.executable, "-P", "-m", "embedded.store_server", "--port", str(self._port)]
-        process = start_process("store", [*argv, "--data", str(self.disk.mounted_at / "store")], self._log_file)
+        with listening(self._port) as listener:
+            assert port_of(listener) == self._port
+            argv = [*self.disk.inside, *PROGRAM, "--listener", str(listener.fileno())]
+            process = start_process(
+                "store", [*argv, "--data", str(self.disk.mounted_at / "store")], self._log_file, listener=listener
+            )
         wait_ready("store", process, self._log_file, self._answers, 60)
         return process
 

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -11,6 +12,7 @@ import urllib3
 
 from embedded.clickhouse_http import MAX_RUNNING
 from embedded.errors import EmbeddedError
+from embedded.process import free_port
 from embedded.store import RunningStore, running_store_url, start_store
 from tests.waiting import eventually
 
@@ -125,6 +127,16 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(EmbeddedError, match="file"):
         start_store(tmp_path / "file", progress=print, preferred_port=None)
+
+
+def test_stores_that_start_at_one_moment_never_answer_for_each_other(tmp_path: Path) -> None:
+    port = free_port()
+    with ThreadPoolExecutor(2) as threads:
+        stores = list(threads.map(lambda name: start_store(tmp_path / name, print, preferred_port=port), "ab"))
+    for store in stores:
+        ask(store.url, CREATE)
+    assert len({store.url for store in stores}) == 2
+    assert [store.stop() for store in stores] == [True, True]
 
 
 def test_folder_with_any_name_can_be_used(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 once there is room the same command goes on, or `replay abort` leaves nothing."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from uuid import uuid4
 import pytest
 
 from broker.control import load_directory
-from embedded.process import FolderLock, free_port, wait_ready
+from embedded.process import FolderLock, listening, port_of, wait_ready
 from embedded.process import start as start_process
-from embedded.store import RunningStore
+from embedded.store import PROGRAM, RunningStore
 from pipeline.settings import as_environ
 from replay import state
 from replay.errors import Interrupted
@@ -76,9 +75,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 def store_on(disk: SmallDisk, log_file: Path) -> RunningStore:
-    port = free_port()
-    argv = [*disk.inside, sys.executable, "-P", "-m", "embedded.store_server", "--port", str(port)]
-    process = start_process("store", [*argv, "--data", str(disk.mounted_at / "store")], log_file)
+    with listening() as listener:
+        port = port_of(listener)
+        argv = [*disk.inside, *PROGRAM, "--listener", str(listener.fileno())]
+        process = start_process("store", [*argv, "--data", str(disk.mounted_at / "store")], log_file, listener=listener)
     url = f"http://127.0.0.1:{port}"
     wait_ready("store", process, log_file, lambda: _answers(port), WITHIN_S)
     return RunningStore(url, process, FolderLock(disk.folder / "lock"), disk.folder / "run")
