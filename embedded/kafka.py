@@ -42,27 +42,34 @@ class RunningKafka:
     log_file: Path
     _held: ExitStack
 
+    @property
+    def port(self) -> int:
+        return int(self.bootstrap.rpartition(":")[2])
+
     def stop(self, timeout_s: float = STOPPED_WITHIN_S) -> bool:
         """Stop in order (a kill where that takes too long: False) and free the folder. May be called again."""
         with self._held:
             return stop(self.process, timeout_s)
 
 
-def start_kafka(data: Path, cache: Path | None, java: Path | None, progress: Progress) -> RunningKafka:
+def start_kafka(
+    data: Path, cache: Path | None, java: Path | None, progress: Progress, only_port: int | None = None
+) -> RunningKafka:
     """Start the broker on `data`/kafka, fetching and formatting what is missing; returns once it takes requests.
 
+    It is where it was the last time if that port is free, and with `only_port` nowhere else than there.
     Raises EmbeddedError: the folder is in use or cannot be written, the jars cannot be had, the Java does not do, or
     Kafka does not start (then with the end of its log). Calling again is safe.
     """
     home = _Home(data.absolute())
     try:
-        return _start_on(home, (cache or default_cache()).absolute(), java, progress)
+        return _start_on(home, (cache or default_cache()).absolute(), java, progress, only_port)
     except OSError as error:
         where = error.filename or home.data
         raise EmbeddedError(f"Kafka: {where}: {error.strerror}; make room, or choose another folder") from error
 
 
-def _start_on(home: "_Home", cache: Path, java: Path | None, progress: Progress) -> RunningKafka:
+def _start_on(home: "_Home", cache: Path, java: Path | None, progress: Progress, only_port: int | None) -> RunningKafka:
     with ExitStack() as held:
         # 1. Nobody else uses the folder, and nobody is left over from before.
         held.enter_context(FolderLock(home.folder))
@@ -73,7 +80,7 @@ def _start_on(home: "_Home", cache: Path, java: Path | None, progress: Progress)
         # 3. A broker that answers.
         progress("starting Kafka")
         prepared = aot.cache_file(cache, kafka)
-        ports = _ports(last_address(home.run_file))
+        ports = _ports(last_address(home.run_file), only_port)
         broker = _start(kafka, home, ports, prepared)
         # 4. The next start is to be quicker.
         if kafka.java.has_aot_cache and not prepared.exists():
@@ -100,10 +107,10 @@ class _Home:
         return self.data / "logs" / "kafka.log"
 
 
-def _ports(last: str | None) -> Ports:
+def _ports(last: str | None, only: int | None) -> Ports:
     """The clients' port of the last run where it is free, so that an address that was noted down stays right."""
     last_port = last.rpartition(":")[2] if last else ""
-    clients = free_port(int(last_port) if last_port.isdigit() else None)
+    clients = free_port(int(last_port) if last_port.isdigit() else None, only)
     controller = free_port()
     while controller == clients:
         controller = free_port()

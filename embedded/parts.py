@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from embedded import process
 from embedded.supervisor import Child, Part, Running
@@ -42,8 +43,8 @@ def parts(settings: Settings, progress: Callable[[str], None]) -> list[Part]:
     """In the order of the data's way back: who is written to comes before who writes."""
     files = Files(settings.data)
     engines: dict[str, Callable[[], Running]] = {
-        "kafka": lambda: _start_kafka(settings, progress),
-        "store": _StoreAtOnePort(settings.data, progress),
+        "kafka": _AtOnePort(lambda port: _start_kafka(settings, progress, port)),
+        "store": _AtOnePort(lambda port: _start_store(settings, progress, port)),
     }
     given = {"kafka": settings.kafka, "store": settings.store}
     return [
@@ -65,26 +66,34 @@ def clear(settings: Settings) -> list[str]:
     ]
 
 
-def _start_kafka(settings: Settings, progress: Callable[[str], None]) -> Running:
-    from embedded.kafka import start_kafka  # in the part's own thread, beside the others
+class _Engine(Running, Protocol):
+    @property
+    def port(self) -> int: ...
 
-    return start_kafka(settings.data, settings.cache, settings.java, progress)
 
+class _AtOnePort:
+    """Starts an engine, and after a death again where its clients know it."""
 
-class _StoreAtOnePort:
-    """Starts the store, and after a death again where its clients know it."""
-
-    def __init__(self, data: Path, progress: Callable[[str], None]) -> None:
-        self._data = data
-        self._progress = progress
+    def __init__(self, start: Callable[[int | None], _Engine]) -> None:
+        self._start = start
         self._port: int | None = None
 
     def __call__(self) -> Running:
-        from embedded.store import PREFERRED_PORT, start_store
-
-        running = start_store(self._data, self._progress, self._port or PREFERRED_PORT)
-        self._port = int(running.url.rpartition(":")[2])
+        running = self._start(self._port)
+        self._port = running.port
         return running
+
+
+def _start_kafka(settings: Settings, progress: Callable[[str], None], only_port: int | None) -> _Engine:
+    from embedded.kafka import start_kafka  # in the part's own thread, beside the others
+
+    return start_kafka(settings.data, settings.cache, settings.java, progress, only_port)
+
+
+def _start_store(settings: Settings, progress: Callable[[str], None], only_port: int | None) -> _Engine:
+    from embedded.store import start_store
+
+    return start_store(settings.data, progress, only_port=only_port)
 
 
 def _start_worker(settings: Settings, files: Files) -> Running:

@@ -45,12 +45,14 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def listening(preferred: int | None = None) -> socket.socket:
-    """A socket that listens on a port of the loopback address: the preferred one where it is free. Given to a child, no
-    other process can come to that port first."""
-    for port in (preferred or 0, 0):
+def listening(preferred: int | None = None, only: int | None = None) -> socket.socket:
+    """A socket that listens on a port of the loopback address: the preferred one where it is free, and no other than
+    `only`. Given to a child, no other process can come to that port first."""
+    for port in (only,) if only else (preferred or 0, 0):
         with suppress(OSError):
             return socket.create_server((HOST, port), backlog=BACKLOG)
+    if only:
+        raise EmbeddedError(f"{HOST}:{only}: another program is there now; stop it")
     raise EmbeddedError(f"{HOST}: no free port; close programs that listen or hold many connections")
 
 
@@ -58,9 +60,9 @@ def port_of(listener: socket.socket) -> int:
     return int(listener.getsockname()[1])
 
 
-def free_port(preferred: int | None = None) -> int:
+def free_port(preferred: int | None = None, only: int | None = None) -> int:
     """A port as `listening` finds it, for a program that has to listen by itself. Somebody else may come first."""
-    with listening(preferred) as listener:
+    with listening(preferred, only) as listener:
         return port_of(listener)
 
 

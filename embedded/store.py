@@ -5,6 +5,7 @@ share a folder; what an earlier run left behind is stopped first; the run file n
 """
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,10 @@ class RunningStore:
     lock: FolderLock
     run_file: Path
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def stop(self) -> bool:
         """Let what runs finish, and end; False where it had to be killed. Harmless when it has ended already."""
         try:
@@ -54,17 +59,23 @@ class RunningStore:
 
 
 def start_store(
-    data: Path, progress: Callable[[str], None], preferred_port: int | None = PREFERRED_PORT
+    data: Path,
+    progress: Callable[[str], None],
+    preferred_port: int | None = PREFERRED_PORT,
+    only_port: int | None = None,
 ) -> RunningStore:
     """Start the store of a data folder and return once it answers.
 
-    `preferred_port` is taken where it is free, and another where not. Raises EmbeddedError where the folder is in
-    use or cannot be written, or the process does not come up.
+    `preferred_port` is taken where it is free, and another where not; with `only_port` no other is. Raises
+    EmbeddedError where the folder is in use or cannot be written, or the process does not come up.
     """
     folder = (data / _PART).absolute()
     lock = FolderLock(folder)
     try:
-        return _started(folder, run_file(data, _PART), data / "logs" / f"{_PART}.log", progress, preferred_port, lock)
+        if stop_orphan(run := run_file(data, _PART), STOP_WITHIN_S):
+            progress("store: stopped the one that an earlier run left behind")
+        with listening(preferred_port, only_port) as listener:
+            return _started(folder, run, data / "logs" / f"{_PART}.log", progress, listener, lock)
     except BaseException:
         lock.release()
         raise
@@ -81,16 +92,14 @@ def _started(
     run: Path,
     log_file: Path,
     progress: Callable[[str], None],
-    preferred_port: int | None,
+    listener: socket.socket,
     lock: FolderLock,
 ) -> RunningStore:
-    if stop_orphan(run, STOP_WITHIN_S):
-        progress("store: stopped the one that an earlier run left behind")
-    with listening(preferred_port) as listener:
-        url = f"http://{HOST}:{port_of(listener)}"
-        progress(f"store: starting at {url}")
-        argv = [*PROGRAM, "--data", str(folder), "--listener", str(listener.fileno())]
-        process = start(_PART, argv, log_file, {**os.environ, "TZ": "UTC"}, listener=listener)
+    url = f"http://{HOST}:{port_of(listener)}"
+    progress(f"store: starting at {url}")
+    argv = [*PROGRAM, "--data", str(folder), "--listener", str(listener.fileno())]
+    process = start(_PART, argv, log_file, {**os.environ, "TZ": "UTC"}, listener=listener)
+    listener.close()  # where the process ends, nobody is to wait in its queue
     try:
         write_run(run, process.pid, url)
         wait_ready(_PART, process, log_file, lambda: _answers(url), READY_WITHIN_S)

@@ -107,12 +107,12 @@ def test_what_was_acknowledged_is_there_again_at_the_same_address(
 
 def test_any_folder_name_will_do(tmp_path: Path) -> None:
     with running(folder := tmp_path / "dätä, 1 #x:%i ${sys:user.name}") as kafka:
-        assert answers(int(kafka.bootstrap.rpartition(":")[2]), folder / PART)
+        assert answers(kafka.port, folder / PART)
 
 
 def test_a_broker_that_came_to_the_port_first_is_not_taken_for_ours(kafka: RunningKafka, tmp_path: Path) -> None:
     format_once(Installation(find_java(None), jars_in(default_cache(), print)), tmp_path)
-    assert not answers(int(kafka.bootstrap.rpartition(":")[2]), tmp_path)
+    assert not answers(kafka.port, tmp_path)
 
 
 def test_a_batch_of_2_mb_is_taken(kafka: RunningKafka, topic_prefix: str) -> None:

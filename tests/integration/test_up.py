@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -51,6 +52,10 @@ class Up:
     def pid(self, part: str) -> int:
         run = read_run(run_file(self.data, part))
         return run.pid if run else 0
+
+    def address(self, part: str) -> str:
+        run = read_run(run_file(self.data, part))
+        return run.address if run else ""
 
     def interrupt(self) -> None:
         """What Ctrl-C does: the signal goes to the whole process group."""
@@ -205,6 +210,21 @@ def test_part_that_is_killed_is_started_again_where_it_was_and_events_are_stored
     assert f"{part} died (code -9) and starts again in 1 s" in up.stderr
     eventually(lambda: takes(up, f"After_{part}"), "an event is taken", timeout_s=60)
     eventually(lambda: f"After_{part}" in names(up), "the event is stored", timeout_s=60, poll_s=0.2)
+
+
+@pytest.mark.parametrize("part", ["store", "kafka"])
+def test_engine_whose_port_another_program_took_waits_for_it(up: Up, part: str) -> None:
+    before = read_run(run_file(up.data, part))
+    assert before
+    port = int(before.address.rpartition(":")[2])
+    os.kill(before.pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(before.pid)])
+    with socket.create_server(("127.0.0.1", port)):
+        problem = f"127.0.0.1:{port}: another program is there now; stop it"
+        eventually(lambda: problem in up.stderr, "the port is told")
+    eventually(lambda: takes(up, f"Waited_{part}"), "an event is taken")
+    eventually(lambda: f"Waited_{part}" in names(up), "the event is stored", poll_s=0.2)
+    assert up.address(part) == before.address
 
 
 def takes(up: Up, name: str) -> bool:

@@ -35,6 +35,9 @@ def test_the_preferred_port_is_kept_while_it_is_free() -> None:
     assert process.free_port(port) == port
     with socket.create_server((process.HOST, port)):
         assert process.free_port(port) != port
+        with pytest.raises(EmbeddedError, match=f"127.0.0.1:{port}: another program is there now; stop it"):
+            process.free_port(only=port)
+    assert process.free_port(only=port) == port
 
 
 def test_a_locked_folder_is_refused_with_its_holder_and_free_afterwards(tmp_path: Path) -> None:
