@@ -13,6 +13,7 @@ import click
 
 from cli.problems import telling
 from embedded.errors import EmbeddedError
+from embedded.process import FolderInUse, FolderLock
 from embedded.store import running_store_url, start_store
 from pipeline.settings import EMBEDDED, Settings, SettingsError, load
 from store.client import open_store
@@ -64,8 +65,20 @@ def store_url(settings: Settings) -> Iterator[str]:
         raise EmbeddedError(
             f"{settings.data}: no store is here; start one with `whipstitch up`, or name its folder in WHIPSTITCH_DATA"
         )
-    started = start_store(settings.data, lambda _: None, preferred_port=None)
+    with _nobody_else_starts_it(settings):
+        started = start_store(settings.data, lambda _: None, preferred_port=None)
+        try:
+            yield started.url
+        finally:
+            started.stop()
+
+
+def _nobody_else_starts_it(settings: Settings) -> FolderLock:
+    """`up` may be about to, where the store has died: it must find the store's folder free."""
     try:
-        yield started.url
-    finally:
-        started.stop()
+        return FolderLock(settings.data)
+    except FolderInUse as error:
+        raise EmbeddedError(
+            f"{settings.data}: the store does not answer, and is up to process {error.holder} to start; "
+            "ask again in a moment"
+        ) from None

@@ -70,10 +70,18 @@ class EndedWhileStarting(EmbeddedError):
     """The process ended by itself before it was ready."""
 
 
+class FolderInUse(EmbeddedError):
+    """`holder` is the process that holds it, as text."""
+
+    def __init__(self, folder: Path, holder: str) -> None:
+        super().__init__(f"{folder}: in use by process {holder}; stop it, or choose another folder with --data")
+        self.holder = holder
+
+
 class FolderLock:
     """A folder that no other process may use meanwhile. Gone with the process, however that ends.
 
-    Raises EmbeddedError where another holds it, or where it cannot be written.
+    Raises FolderInUse where another holds it, and EmbeddedError where it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,9 +96,7 @@ class FolderLock:
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
             self._file.close()
-            raise EmbeddedError(
-                f"{folder}: in use by process {holder}; stop it, or choose another folder with --data"
-            ) from None
+            raise FolderInUse(folder, holder) from None
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()

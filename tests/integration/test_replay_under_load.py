@@ -94,6 +94,7 @@ class Reader:
 
 @contextmanager
 def _again_and_again(do: Callable[[], None]) -> Iterator[None]:
+    """Where it fails, that is what the test fails of."""
     ended = threading.Event()
 
     def run() -> None:
@@ -106,7 +107,7 @@ def _again_and_again(do: Callable[[], None]) -> Iterator[None]:
             yield
         finally:
             ended.set()
-    running.result()
+            running.result()
 
 
 @dataclass

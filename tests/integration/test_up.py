@@ -222,6 +222,9 @@ def test_engine_whose_port_another_program_took_waits_for_it(up: Up, part: str) 
     with socket.create_server(("127.0.0.1", port)):
         problem = f"127.0.0.1:{port}: another program is there now; stop it"
         eventually(lambda: problem in up.stderr, "the port is told")
+        if part == "store":
+            asked = whipstitch(up.folder, "sql", "SELECT 1")
+            assert f"is up to process {up.process.pid} to start; ask again in a moment" in asked.stderr
     eventually(lambda: takes(up, f"Waited_{part}"), "an event is taken")
     eventually(lambda: f"Waited_{part}" in names(up), "the event is stored", poll_s=0.2)
     assert up.address(part) == before.address
