@@ -9,8 +9,9 @@ repeat: a swap that was killed begins again with the first, and what is exchange
 2. `bring_up`: what came before that, and since the shadow was filled, is copied. Done once before the first step too,
    it leaves little to do between the steps.
 3. `exchange`: each table at once. An insert that is under way goes to the old table, and by the mirror to the new one.
-4. `bring_up_rest`: an insert may have stored its rows and failed in the mirror, so that its repeat was dropped; or it
-   began before there was a mirror. Once no insert of before is under way, what the old table has more is copied.
+4. `bring_up_rest`: an insert may have stored its rows and failed in the mirror, so that its repeat was dropped; it may
+   have begun before there was a mirror; or have found its table before the exchange, and the mirror's after it, which
+   is the same one then. Once no insert of before is under way, what the old table has more is copied.
 """
 
 import time

@@ -138,10 +138,11 @@ class Scene:
         return {row["message_id"]: row["stitched_user_id"] for row in rows}
 
     def goes_on(self, reader: Reader) -> None:
-        """What is answered from now on can be read, whatever state the swap is in."""
-        before = len(self.client.answered)
-        eventually(lambda: len(self.client.answered) > before, "answers", WITHIN_S)
-        answered = set(self.client.answered)
+        """What is answered from now on can be read, whatever state the swap is in. What was being inserted when tables
+        were exchanged may have to wait for the swap to be completed."""
+        before = set(self.client.answered)
+        eventually(lambda: self.client.answered > before, "answers", WITHIN_S)
+        answered = self.client.answered - before
         eventually(lambda: reader.has_seen(answered), "what was answered is read", WITHIN_S)
 
 
