@@ -3,11 +3,17 @@
 import time
 from collections.abc import Callable
 
+LONGEST_PAUSE_S = 0.5
+
 
 def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 60.0, poll_s: float = 0.01) -> None:
-    """Return as soon as the condition holds; fail with `what` when it has not by the deadline."""
-    deadline_s = time.monotonic() + timeout_s
+    """Return soon after the condition holds; fail with `what` when it has not by the deadline.
+
+    What has taken long already is asked for less often: asking is work for the parts that are waited for.
+    """
+    began_s = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline_s:
+        waited_s = time.monotonic() - began_s
+        if waited_s > timeout_s:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")
-        time.sleep(poll_s)
+        time.sleep(max(poll_s, min(LONGEST_PAUSE_S, waited_s / 8)))

@@ -83,7 +83,7 @@ def _damage_checkpoints(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "harm",
-    [_delete, _damage_checkpoints, *(pytest.param(harm, marks=pytest.mark.long) for harm in (_nothing, _damage_ids))],
+    [_delete, *(pytest.param(harm, marks=pytest.mark.long) for harm in (_nothing, _damage_ids, _damage_checkpoints))],
 )
 def test_repeats_are_told_after_a_restart_whatever_happened_to_the_folder(
     system: System, project: str, harm: Callable[[Path], None]

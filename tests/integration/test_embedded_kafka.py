@@ -215,6 +215,7 @@ def test_a_vm_that_crashes_on_its_cache_is_started_without_and_the_cache_goes(tm
         assert not crashing.exists()
 
 
+@pytest.mark.long
 def test_a_trained_cache_is_one_that_the_vm_accepts(tmp_path: Path) -> None:
     installation = Installation(find_java(None), jars_in(default_cache(), print))
     cache = tmp_path / "aot" / "kafka.aot"

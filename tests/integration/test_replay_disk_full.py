@@ -175,7 +175,7 @@ def _starting(scene: Scene) -> Iterator[Future[Replay]]:
     running = replayer(scene.system.settings, directory, _silently)
     asked = Asked(FROM_MS, FROM_MS + 2 * HOUR_MS, scene.project)
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(running.start, asked, Ways(share=1, patience_s=1.0))
+        yield thread.submit(running.start, asked, Ways(share=3, patience_s=1.0))
 
 
 @contextmanager

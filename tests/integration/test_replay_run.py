@@ -112,7 +112,7 @@ def test_workers_and_a_kill_change_nothing(system: System, project: str) -> None
     ("settings", "argv"),
     [
         ({}, ()),
-        ({"WHIPSTITCH_SINK_MAX_ROWS": "3"}, ("--workers", "4")),
+        pytest.param({"WHIPSTITCH_SINK_MAX_ROWS": "3"}, ("--workers", "4"), marks=pytest.mark.long),
         pytest.param({"WHIPSTITCH_SINK_MAX_BYTES": "1024"}, ("--workers", "2"), marks=pytest.mark.long),
     ],
 )
@@ -254,6 +254,7 @@ def test_who_was_forgotten_and_what_was_dropped_does_not_come_back(system: Syste
     assert [differing(view, live, own) for view in IN_VIEWS] == [[] for _ in IN_VIEWS]
 
 
+@pytest.mark.long
 def test_killed_worker_is_told_and_the_rest_is_done_by_a_repeat(system: System, project: str) -> None:
     at_once = replayed(system, start("--project", project), project)
     assert run("abort").exit_code == 0

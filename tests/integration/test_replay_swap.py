@@ -238,6 +238,7 @@ def test_event_put_back_into_the_range_after_the_replay_is_taken_in_before_the_s
         assert resolved(system, project)["put back"] == "U"
 
 
+@pytest.mark.long
 def test_replay_that_was_filled_before_another_was_swapped_is_refused(system: System, project: str) -> None:
     with lived(system, project):
         other, of_other = f"{project}-2", ("start", "--from", FROM, "--to", TO, "--project", f"{project}-2", "--json")
@@ -278,7 +279,7 @@ def test_who_is_forgotten_between_the_last_look_and_the_exchange_does_not_come_b
         assert resolved(system, project) == {"another": None}
 
 
-@pytest.mark.parametrize("point", ["noted", "mirrored"])
+@pytest.mark.parametrize("point", [pytest.param("noted", marks=pytest.mark.long), "mirrored"])
 def test_swap_that_has_exchanged_nothing_yet_can_be_aborted(system: System, project: str, point: str) -> None:
     with lived(system, project):
         before = resolved(system, project)
@@ -304,6 +305,7 @@ def test_swap_without_a_worker_is_refused_and_nothing_is_changed(system: System,
     assert set(resolved(system, project).values()) == {None, "U"}
 
 
+@pytest.mark.long
 def test_swap_of_a_replay_under_another_policy_asks_for_the_policy_first(system: System, project: str) -> None:
     with lived(system, project):
         ran("start", "--from", FROM, "--to", TO, "--project", project, "--policy", "last_wins")
@@ -314,6 +316,7 @@ def test_swap_of_a_replay_under_another_policy_asks_for_the_policy_first(system:
         ran("swap")
 
 
+@pytest.mark.long
 def test_back_without_a_swap_and_a_swap_of_what_is_swapped_are_refused(system: System, project: str) -> None:
     with lived(system, project):
         replay_id = started(project)

@@ -31,7 +31,7 @@ def test_the_ingress_does_what_its_openapi_document_says(bootstrap: str, tmp_pat
             [
                 *(Path(sys.executable).parent / "st", "run", f"{ingress.url}/openapi.json"),
                 *("--header", f"Authorization: {basic(secret)}", "--include-path-regex", PATHS),
-                *("--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--checks", CHECKS),
+                *("--phases", "coverage,fuzzing", "--max-examples", "5", "--seed", "1", "--checks", CHECKS),
                 *("--workers", "2", "--no-color"),
             ],
             cwd=tmp_path,
