@@ -30,7 +30,7 @@ BLOCKED: Final = ("null", "00-0", " Guest", "tester")
 
 # How many in all the tests of properties together; by default few, and the same ones each time.
 GIVEN: Final = os.environ.get("WHIPSTITCH_TEST_WORKLOADS")
-ALL: Final = int(GIVEN or 4000)
+ALL: Final = int(GIVEN or 2000)
 
 T = TypeVar("T")
 

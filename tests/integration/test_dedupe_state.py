@@ -96,6 +96,7 @@ def test_repeats_are_told_after_a_restart_whatever_happened_to_the_folder(
     assert_repeats_are_told(system, project)
 
 
+@pytest.mark.long
 def test_repeats_are_told_after_a_kill(system: System, project: str) -> None:
     with system.worker() as worker:
         publish(system, project, "a")

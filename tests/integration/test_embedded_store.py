@@ -131,12 +131,12 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_stores_that_start_at_one_moment_never_answer_for_each_other(tmp_path: Path) -> None:
     port = free_port()
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(2) as threads:  # a store ends with the thread that started it
         stores = list(threads.map(lambda name: start_store(tmp_path / name, print, preferred_port=port), "ab"))
-    for store in stores:
-        ask(store.url, CREATE)
-    assert len({store.url for store in stores}) == 2
-    assert [store.stop() for store in stores] == [True, True]
+        for store in stores:
+            ask(store.url, CREATE)
+        assert len({store.url for store in stores}) == 2
+        assert [store.stop() for store in stores] == [True, True]
 
 
 def test_folder_with_any_name_can_be_used(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_projects_never_touch(store: Store) -> None:
     assert resolved(store, Told([event(1), there])) == {"p": {"01e": None}, "other": {there.id: "U"}}
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     arrived=st.lists(any_message, min_size=1, max_size=20),
     shared=st.one_of(st.just([]), st.just([]), any_kiosk),

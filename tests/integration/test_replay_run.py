@@ -163,6 +163,7 @@ def live_going_on(system: System, project: str) -> Iterator[None]:
     assert next(numbers) > 0
 
 
+@pytest.mark.long
 def test_partition_count_changes_nothing(
     system: System, worker: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
