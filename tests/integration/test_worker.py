@@ -149,18 +149,18 @@ WATCHFUL = "import os; os.environ['WHIPSTITCH_REJECTION_LIMIT_EVENTS'] = '100'; 
 def test_a_worker_that_is_sent_everything_again_does_not_stop_for_what_it_refused_before(
     system: System, project: str
 ) -> None:
-    """Three times 90 events, which are duplicates from the second time on, and with 60 of them one that is refused."""
+    """Three times 90 events, duplicates from the second time on, and behind each second one another that is refused."""
     sent = []
     for n in range(90):
         sent.append(track(project, f"g{n}", f"A{n}", n))
-        if n < 60:
+        if n % 2:
             bad: dict[str, object] = {"type": "nonsense", "anonymousId": f"A{n}"}
             sent.append(raw_call(bad, project_id=project, message_id=f"b{n}", ip=f"192.0.2.{n}"))
     letters = "rejected_events WHERE project_id = {p:String}"
     with system.worker(WATCHFUL) as worker:
         for turn in (1, 2, 3):
             system.publish(*sent)
-            eventually(lambda n=60 * turn: system.count(letters, p=project) == n, "all that is refused")  # type: ignore[misc]
+            eventually(lambda n=45 * turn: system.count(letters, p=project) == n, "all that is refused")  # type: ignore[misc]
         system.publish(track(project, "last"))
         eventually(lambda: "last" in stored(system, project), "the event behind all that")
         assert worker.poll() is None
