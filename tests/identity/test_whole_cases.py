@@ -144,6 +144,8 @@ def test_thousand_events_delivered_again_after_a_kill_change_nothing(whole: Whol
         calls = {"batch": [segment_call(message, LONG_AGO_MS) for message in batch]}
         with whole.system.worker(worker_id="w2") as worker:
             assert whole.ingress.post("/v1/batch", calls, whole.keys["again", "secret"]).status == 200
-            eventually(lambda: whole.system.count("events WHERE project_id = 'again'") > 0, "the first of them")
+            eventually(
+                lambda: whole.system.count("events WHERE project_id = 'again'") > 0, "the first of them", poll_s=0.02
+            )
             worker.kill()
         eventually(lambda: whole.who("again") == expected, "all of them, once", 60, poll_s=0.2)

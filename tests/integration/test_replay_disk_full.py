@@ -151,8 +151,8 @@ def test_stores_disk_full_in_the_middle_is_told_and_the_rest_is_done_once_there_
         return starting.done()
 
     with _starting(scene) as starting:
-        eventually(lambda: begun_by(system) is not None or starting.done(), "some done", WITHIN_S)
-        eventually(lambda: gives_up(starting), "the replay gives up", WITHIN_S)
+        eventually(lambda: begun_by(system) is not None or starting.done(), "some done", WITHIN_S, 0.02)
+        eventually(lambda: gives_up(starting), "the replay gives up", WITHIN_S, 0.02)
         with pytest.raises(Interrupted, match=r"answered with code \d+: .*what is done is kept: repeat the command"):
             starting.result()
     refused = run("status")
