@@ -25,7 +25,7 @@ up: $(RUNTIME)  ## start everything and take events (more options: make up ARGS=
 test: $(RUNTIME) $(DEV)  ## the whole test suite (one part of it: make test ARGS=tests/unit)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-test-long: $(RUNTIME) $(DEV)  ## what of it takes minutes: three brokers, a swap that is killed at each step (10 minutes)
+test-long: $(RUNTIME) $(DEV)  ## what of it takes longest: three brokers, a swap that is killed at each step, more ways to break a replay
 	@exec $(BIN)/python -m pytest -m long $(ARGS)
 
 lint: $(RUNTIME) $(DEV)  ## style, formatting and types
