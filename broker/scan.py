@@ -73,8 +73,9 @@ class Scanner:
         """The records from `starts` on and before `ends`, in order within a partition. Both within what is kept."""
         loop = asyncio.get_running_loop()
         open_ = {TopicPartition(topic, p): ends[p] for p, start in starts.items() if start < ends[p]}
-        if open_:
-            self._consumer.assign(list(open_))
+        if not open_:
+            return
+        self._consumer.assign(list(open_))
         for at in open_:
             self._consumer.seek(at, starts[at.partition])
         stood_still_s = 0.0

@@ -32,7 +32,6 @@ PREFERRED_PORT = 8123
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 _PART = "store"
-PROGRAM = (sys.executable, "-P", "-m", "embedded.store_server")
 _PING = urllib3.PoolManager(retries=False, timeout=2.0)
 
 
@@ -69,16 +68,27 @@ def start_store(
     `preferred_port` is taken where it is free, and another where not; with `only_port` no other is. Raises
     EmbeddedError where the folder is in use or cannot be written, or the process does not come up.
     """
-    folder = (data / _PART).absolute()
+    folder, run, log_file = (data / _PART).absolute(), run_file(data, _PART), data / "logs" / f"{_PART}.log"
     lock = FolderLock(folder)
     try:
-        if stop_orphan(run := run_file(data, _PART), STOP_WITHIN_S):
+        if stop_orphan(run, STOP_WITHIN_S):
             progress("store: stopped the one that an earlier run left behind")
         with listening(preferred_port, only_port) as listener:
-            return _started(folder, run, data / "logs" / f"{_PART}.log", progress, listener, lock)
+            url = f"http://{HOST}:{port_of(listener)}"
+            progress(f"store: starting at {url}")
+            command = server_command(folder, listener)
+            process = start(_PART, command, log_file, {**os.environ, "TZ": "UTC"}, listener=listener)
+        _await_ready(process, url, run, log_file)
     except BaseException:
         lock.release()
         raise
+    return RunningStore(url, process, lock, run)
+
+
+def server_command(folder: Path, listener: socket.socket) -> list[str]:
+    """What runs a store on the folder, in a child that has the listening socket under the same number."""
+    program = [sys.executable, "-P", "-m", "embedded.store_server"]
+    return [*program, "--data", str(folder), "--listener", str(listener.fileno())]
 
 
 def running_store_url(data: Path) -> str | None:
@@ -87,19 +97,7 @@ def running_store_url(data: Path) -> str | None:
     return run.address if run else None
 
 
-def _started(
-    folder: Path,
-    run: Path,
-    log_file: Path,
-    progress: Callable[[str], None],
-    listener: socket.socket,
-    lock: FolderLock,
-) -> RunningStore:
-    url = f"http://{HOST}:{port_of(listener)}"
-    progress(f"store: starting at {url}")
-    argv = [*PROGRAM, "--data", str(folder), "--listener", str(listener.fileno())]
-    process = start(_PART, argv, log_file, {**os.environ, "TZ": "UTC"}, listener=listener)
-    listener.close()  # where the process ends, nobody is to wait in its queue
+def _await_ready(process: subprocess.Popen[bytes], url: str, run: Path, log_file: Path) -> None:
     try:
         write_run(run, process.pid, url)
         wait_ready(_PART, process, log_file, lambda: _answers(url), READY_WITHIN_S)
@@ -107,7 +105,6 @@ def _started(
         stop(process, STOP_WITHIN_S)
         run.unlink(missing_ok=True)
         raise
-    return RunningStore(url, process, lock, run)
 
 
 def _answers(url: str) -> bool:

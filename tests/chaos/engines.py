@@ -64,7 +64,7 @@ class OneStore:
         return self._running.process
 
     def start(self) -> None:
-        self._running = self._started(int(self.url.rpartition(":")[2]))
+        self._running = self._started(self._running.port)
         assert self._running.url == self.url
 
     def let_go(self) -> None:

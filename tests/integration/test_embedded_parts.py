@@ -14,7 +14,7 @@ import urllib3
 
 from embedded.process import free_port, listening, port_of, wait_ready
 from embedded.process import start as start_process
-from embedded.store import PROGRAM, RunningStore
+from embedded.store import RunningStore, server_command
 from store.client import open_store
 from store.migrate import migrate
 from tests.integration.test_embedded_store import HTTP, ask
@@ -176,10 +176,8 @@ class OnSmallDisk:
     def _started(self) -> subprocess.Popen[bytes]:
         with listening(self._port) as listener:
             assert port_of(listener) == self._port
-            argv = [*self.disk.inside, *PROGRAM, "--listener", str(listener.fileno())]
-            process = start_process(
-                "store", [*argv, "--data", str(self.disk.mounted_at / "store")], self._log_file, listener=listener
-            )
+            argv = [*self.disk.inside, *server_command(self.disk.mounted_at / "store", listener)]
+            process = start_process("store", argv, self._log_file, listener=listener)
         wait_ready("store", process, self._log_file, self._answers, 60)
         return process
 

@@ -15,7 +15,7 @@ import pytest
 from broker.control import load_directory
 from embedded.process import FolderLock, listening, port_of, wait_ready
 from embedded.process import start as start_process
-from embedded.store import PROGRAM, RunningStore
+from embedded.store import RunningStore, server_command
 from pipeline.settings import as_environ
 from replay import state
 from replay.errors import Interrupted
@@ -77,8 +77,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def store_on(disk: SmallDisk, log_file: Path) -> RunningStore:
     with listening() as listener:
         port = port_of(listener)
-        argv = [*disk.inside, *PROGRAM, "--listener", str(listener.fileno())]
-        process = start_process("store", [*argv, "--data", str(disk.mounted_at / "store")], log_file, listener=listener)
+        argv = [*disk.inside, *server_command(disk.mounted_at / "store", listener)]
+        process = start_process("store", argv, log_file, listener=listener)
     url = f"http://127.0.0.1:{port}"
     wait_ready("store", process, log_file, lambda: _answers(port), WITHIN_S)
     return RunningStore(url, process, FolderLock(disk.folder / "lock"), disk.folder / "run")
