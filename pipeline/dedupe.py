@@ -33,6 +33,7 @@ _SEAL_AT = 16_384
 _JOIN_AT_ONCE = 8
 _LARGEST_SLICE = 1 << 20  # to join one takes about 0.1 s
 _LARGEST_SHARE = 8  # as a slice goes whole, ids stay up to this part of a window longer than they must
+_NOTHING_HASHED = hashlib.blake2b(digest_size=16)
 _FARTHEST_S = 1 << 43  # what lies beyond is no instant, and in milliseconds could not be subtracted in 64 bits
 
 
@@ -165,7 +166,9 @@ class SeenIds:
 def seen_id(project_id: str, message_id: str) -> bytes:
     """128 bits that stand for (project, messageId): two of 10¹² ids collide with probability 10⁻¹⁵."""
     text = f"{project_id}\0{message_id}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).digest()
+    hashed = _NOTHING_HASHED.copy()  # three quarters of what it takes to make a new one
+    hashed.update(text)
+    return hashed.digest()
 
 
 def _milliseconds(received_at: Sequence[float]) -> I64:

@@ -40,10 +40,15 @@ _ACTIONS: Final = {
     reserved.ALIAS: EdgeAction.JOIN,
     reserved.UNALIAS: EdgeAction.PART,
 }
+_OF_NO_USER: Final = frozenset({RESET, *_ACTIONS})  # what says something though the event has no user
+# To take a member from its class costs as much as a whole link.
+_EXACT, _IMPLICIT, _FIRST, _RESET = LinkKind.EXACT, LinkKind.IMPLICIT, LinkKind.FIRST, LinkKind.RESET
 
 
 def evidence(event: StitchedEvent, project: ProjectRules) -> Evidence:
     """All that the event says of who is who."""
+    if event.user_id is None and not event.warnings and event.event_name not in _OF_NO_USER:
+        return NOTHING
     if event.event_name in _ACTIONS:
         return _of_two_users(event, project)
     link = _own_link(event, project)
@@ -57,14 +62,14 @@ def _own_link(event: StitchedEvent, project: ProjectRules) -> LinkFact | None:
     if anonymous_id is None or anonymous_id.startswith(SYNTHETIC_PREFIX):
         return None
     if event.event_name == RESET:
-        return _link(event, anonymous_id, None, LinkKind.RESET)
+        return _link(event, anonymous_id, None, _RESET)
     if event.user_id is None:
         return None
     if event.type == "identify":
-        kind = LinkKind.FIRST if _is_original_identify(event.properties) else LinkKind.EXACT
+        kind = _FIRST if _is_original_identify(event.properties) else _EXACT
         return _link(event, anonymous_id, event.user_id, kind)
     if project.implicit_links:
-        return _link(event, anonymous_id, event.user_id, LinkKind.IMPLICIT)
+        return _link(event, anonymous_id, event.user_id, _IMPLICIT)
     return None
 
 

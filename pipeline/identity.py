@@ -6,10 +6,12 @@ store keeps every fact and resolves history from all of them.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from operator import attrgetter
 from typing import Final, assert_never
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from topics.control import Policy
 from topics.links import LinkFact, LinkKind
@@ -42,12 +44,15 @@ decode = msgspec.json.Decoder(Ownership).decode
 
 NOBODY: Final = Ownership()
 
+_FIRST: Final = LinkKind.FIRST  # to take a member from its class costs as much as to make a Point
+_IMPLICIT: Final = LinkKind.IMPLICIT
+
 
 def with_fact(state: Ownership, fact: LinkFact, max_users: int) -> Ownership:
     """The state with one more fact; the very same object where the fact changes nothing."""
-    counts_alone = fact.kind is not LinkKind.FIRST
+    counts_alone = fact.kind is not _FIRST
     users = _with_user(state.users, fact.user_id, max_users) if counts_alone else state.users
-    points = _with_point(state.points, _point(fact))
+    points = state.points if _is_between(state.points, fact) else _with_point(state.points, _point(fact))
     if users is state.users and points is state.points:
         return state
     return Ownership(points, users)
@@ -73,22 +78,28 @@ def corrected(
     return state
 
 
+def owner_always(state: Ownership, max_users: int) -> str | UnsetType | None:
+    """Who did any anonymous event, whenever it was and by whatever policy; UNSET where `owner_at` must be asked."""
+    if not state.points:
+        return None
+    if len(state.users) >= max_users:
+        return UNSET
+    owner = state.points[-1].user_id
+    is_alone = len(state.points) == 1 or (state.users == (owner,) and all(owner == p.user_id for p in state.points))
+    return owner if is_alone else UNSET
+
+
 def owner_at(
     state: Ownership, timestamp: float, message_id: str, max_users: int, policy: Policy = "interval"
 ) -> str | None:
-    """The user who did an anonymous event at that moment, or None.
+    """The user who did an anonymous event at that moment, or None. There is a point at least.
 
     Resets cut time into segments, and the policy says which of its segment's users an event belongs to. By `interval`
     it is the last one before the event, else the first one after it.
     """
     last = state.points[-1]
-    if len(state.users) < max_users:
-        if len(state.points) == 1:
-            return last.user_id
-        if policy == "interval" and _decides(last, timestamp, message_id):
-            return last.user_id
-        if len(state.users) == 1 and {point.user_id for point in state.points} == {*state.users}:
-            return last.user_id
+    if policy == "interval" and len(state.users) < max_users and _decides(last, timestamp, message_id):
+        return last.user_id
     points = _counting(state.points)
     if len({*state.users, *_users(points)}) > max_users:
         return None
@@ -137,8 +148,7 @@ def _users(points: tuple[Point, ...]) -> list[str]:
 
 
 def _point(fact: LinkFact) -> Point:
-    implicit, only_first = fact.kind is LinkKind.IMPLICIT, fact.kind is LinkKind.FIRST
-    return Point(fact.timestamp, fact.message_id, fact.user_id, implicit, only_first)
+    return Point(fact.timestamp, fact.message_id, fact.user_id, fact.kind is _IMPLICIT, fact.kind is _FIRST)
 
 
 def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> tuple[str, ...]:
@@ -148,16 +158,30 @@ def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> t
     return users if kept == users else kept
 
 
+def _is_between(points: tuple[Point, ...], fact: LinkFact) -> bool:
+    """Whether a fact lies between the earliest points that are kept and the latest, and so would not be kept."""
+    if len(points) != 2 * KEPT_AT_EACH_END or fact.kind is _IMPLICIT:
+        return False
+    before, after = points[KEPT_AT_EACH_END - 1], points[KEPT_AT_EACH_END]
+    if not _moment(before) < (fact.timestamp, fact.message_id) < _moment(after):
+        return False
+    return True not in [point.implicit for point in points]
+
+
 def _with_point(points: tuple[Point, ...], point: Point) -> tuple[Point, ...]:
-    moment = _moment(point)
-    at = bisect_left(points, moment, key=_moment)
-    if at < len(points) and _moment(points[at]) == moment:
-        return points
+    moment, at = _moment(point), len(points)
+    if points and moment <= _moment(points[-1]):  # it comes late
+        at = bisect_left(points, moment, key=_moment)
+        if _moment(points[at]) == moment:
+            return points
     rival = next((known for known in points if _same_bucket(known, point)), None) if point.implicit else None
     if rival is not None and _moment(rival) < moment:
         return points
-    kept = _bounded([known for known in (*points[:at], point, *points[at:]) if known is not rival])
-    return kept if any(known is point for known in kept) else points
+    together = [*points[:at], point, *points[at:]]
+    if rival is not None:
+        together.remove(rival)
+    kept = _bounded(together)
+    return kept if len(kept) == len(together) or point in kept else points
 
 
 def _bounded(points: list[Point]) -> tuple[Point, ...]:
@@ -165,7 +189,7 @@ def _bounded(points: list[Point]) -> tuple[Point, ...]:
     earlier fact of the bucket moves the one, and a point that it moved out could not be had again."""
     if len(points) <= KEPT_AT_EACH_END:
         return tuple(points)
-    if not any(point.implicit for point in points):
+    if True not in [point.implicit for point in points]:
         few = len(points) <= 2 * KEPT_AT_EACH_END
         return tuple(points) if few else (*points[:KEPT_AT_EACH_END], *points[-KEPT_AT_EACH_END:])
     latest = {id(point) for point in sorted(points, key=_rank)[-KEPT_AT_EACH_END:]}
@@ -182,8 +206,7 @@ def _bucket(point: Point) -> float:
     return point.timestamp // IMPLICIT_BUCKET_S
 
 
-def _moment(point: Point) -> tuple[float, str]:
-    return point.timestamp, point.message_id
+_moment: Final[Callable[[Point], tuple[float, str]]] = attrgetter("timestamp", "message_id")
 
 
 def _same_bucket(known: Point, point: Point) -> bool:

@@ -7,8 +7,9 @@ same records after the same state give the same decision.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
 from pipeline import dead_letters, identity
@@ -72,8 +73,13 @@ def _new_events(
     records: Sequence[RawRecord], seen: SeenIds, claimed: dict[bytes, float], rules: Rules
 ) -> list[StitchedEvent | Rejected | Dropped | Order]:
     """What each record is. All ids are looked for at once, which costs a tenth of one after another."""
-    outcomes = [_checked(record, rules) for record in records]
-    events = [(row, outcome) for row, outcome in enumerate(outcomes) if isinstance(outcome, StitchedEvent)]
+    outcomes: list[StitchedEvent | Rejected | Dropped | Order] = [validate(record, rules) for record in records]
+    events: list[tuple[int, StitchedEvent]] = []
+    for row, outcome in enumerate(outcomes):
+        if isinstance(outcome, StitchedEvent):
+            events.append((row, outcome))
+        else:
+            outcomes[row] = order_of(records[row]) or outcome
     ids = [seen_id(event.project_id, event.message_id) for _, event in events]
     known = seen.known(ids, [event.received_at for _, event in events])
     for (row, event), this_id, is_known in zip(events, ids, known, strict=True):
@@ -82,11 +88,6 @@ def _new_events(
         else:
             claimed[this_id] = event.received_at
     return outcomes
-
-
-def _checked(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected | Dropped | Order:
-    event = validate(record, rules)
-    return order_of(record) or event if isinstance(event, Rejected) else event
 
 
 def _take_in(
@@ -102,7 +103,7 @@ def _take_in(
     for link in said.links:
         decision.links.append((record.key, links.encode(link), record.timestamp, ()))
         if link.anonymous_id == event.anonymous_id:
-            if link.kind is LinkKind.FIRST and owners.already_merged(link):
+            if link.kind is _FIRST and owners.already_merged(link):
                 decision.rejected.append(dead_letters.dead_letter(record, _ALREADY_MERGED))
             owners.learn(link, project)
     for edge in said.edges:
@@ -112,6 +113,7 @@ def _take_in(
         decision.rejected.append(dead_letters.dead_letter(record, refused))
 
 
+_FIRST: Final = LinkKind.FIRST
 _ALREADY_MERGED: Final = Rejected(
     "link",
     Reason.ALREADY_MERGED,
@@ -122,56 +124,67 @@ _ALREADY_MERGED: Final = Rejected(
 def _attribute(event: StitchedEvent, owners: "_Owners", project: ProjectRules) -> None:
     if event.user_id is not None or event.anonymous_id is None:
         return
-    state = owners.of(event.project_id, event.anonymous_id)
-    if state is identity.NOBODY:
-        return
-    owner = identity.owner_at(state, event.timestamp, event.message_id, project.max_users, project.policy)
+    owner = owners.at(event, event.anonymous_id, project)
     if owner is not None:
         # The event was made for this decision and is nobody else's yet: a copy of its 19 fields would cost 2 % of it.
         force_setattr(event, "stitched_user_id", owner)
 
 
+_Id: TypeAlias = tuple[str, str]
+
+
 class _Owners:
-    """The identity table as one batch sees it: what is stored, and over it what this batch has learnt."""
+    """The identity table as one batch sees it: what is stored, and over it what this batch has learnt. An anonymous id
+    is asked for as (project, id)."""
 
     def __init__(self, stored: Mapping[bytes, bytes]) -> None:
         self._stored = stored
-        self._known: dict[bytes, Ownership] = {}
-        self._changed: set[bytes] = set()
+        self._known: dict[_Id, Ownership] = {}
+        self._always: dict[_Id, str | UnsetType | None] = {}  # as `identity.owner_always` says, of ids asked for
+        self._changed: set[_Id] = set()
 
-    def of(self, project_id: str, anonymous_id: str) -> Ownership:
-        return self._at(anonymous_key(project_id, anonymous_id))
+    def at(self, event: StitchedEvent, anonymous_id: str, project: ProjectRules) -> str | None:
+        """Who did an anonymous event, as far as is known."""
+        asked = event.project_id, anonymous_id
+        if asked not in self._always:
+            self._always[asked] = identity.owner_always(self._of(asked), project.max_users)
+        owner = self._always[asked]
+        if owner is UNSET:
+            timestamp, message_id = event.timestamp, event.message_id
+            return identity.owner_at(self._of(asked), timestamp, message_id, project.max_users, project.policy)
+        return owner
 
     def already_merged(self, fact: LinkFact) -> bool:
-        return identity.already_merged(self.of(fact.project_id, fact.anonymous_id), fact)
+        return identity.already_merged(self._of((fact.project_id, fact.anonymous_id)), fact)
 
     def learn(self, fact: LinkFact, project: ProjectRules) -> None:
-        key = anonymous_key(fact.project_id, fact.anonymous_id)
-        self._put(key, identity.with_fact(self._at(key), fact, project.max_users))
+        known = fact.project_id, fact.anonymous_id
+        self._put(known, identity.with_fact(self._of(known), fact, project.max_users))
 
     def forget(self, forget: Forget) -> None:
-        key = anonymous_key(forget.project_id, forget.anonymous_id)
-        self._put(key, identity.without_users(self._at(key), forget.user_ids))
+        known = forget.project_id, forget.anonymous_id
+        self._put(known, identity.without_users(self._of(known), forget.user_ids))
 
     def correct(self, correction: Correct, project: ProjectRules) -> None:
-        key = anonymous_key(correction.project_id, correction.anonymous_id)
-        self._put(key, identity.corrected(self._at(key), correction.without, correction.facts, project.max_users))
+        known = correction.project_id, correction.anonymous_id
+        self._put(known, identity.corrected(self._of(known), correction.without, correction.facts, project.max_users))
 
     def changed(self) -> dict[bytes, bytes | None]:
-        return {key: self._encoded(key) for key in sorted(self._changed)}
+        return {anonymous_key(*known): _encoded(self._known[known]) for known in sorted(self._changed)}
 
-    def _encoded(self, key: bytes) -> bytes | None:
-        state = self._known[key]
-        return identity.encode(state) if state.points else None
+    def _put(self, known: _Id, after: Ownership) -> None:
+        if after is not self._known[known]:
+            self._known[known] = after
+            self._always.pop(known, None)
+            self._changed.add(known)
 
-    def _put(self, key: bytes, after: Ownership) -> None:
-        if after is not self._known[key]:
-            self._known[key] = after
-            self._changed.add(key)
-
-    def _at(self, key: bytes) -> Ownership:
-        known = self._known.get(key)
+    def _of(self, asked: _Id) -> Ownership:
+        known = self._known.get(asked)
         if known is None:
-            value = self._stored.get(key)
-            known = self._known[key] = identity.decode(value) if value else identity.NOBODY
+            value = self._stored.get(anonymous_key(*asked))
+            known = self._known[asked] = identity.decode(value) if value else identity.NOBODY
         return known
+
+
+def _encoded(state: Ownership) -> bytes | None:
+    return identity.encode(state) if state.points else None
