@@ -88,8 +88,12 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
     warnings: list[str] = []
     context, seen = _context(call, stamp, warnings)
     received_at_ms = stamp.received_at_ms
-    original = _instant(call.original_timestamp or call.timestamp, "timestamp", warnings)
-    sent_at = _instant(call.sent_at or stamp.sent_at, "sentAt", warnings)
+    original = read_instant(call.original_timestamp or call.timestamp or None)
+    sent_at = read_instant(call.sent_at or stamp.sent_at or None)
+    if original is None and (call.original_timestamp or call.timestamp):
+        warnings.append("timestamp_unreadable")
+    if sent_at is None and (call.sent_at or stamp.sent_at):
+        warnings.append("sentAt_unreadable")
     timestamp = corrected(received_at_ms, sent_at, original)
     anonymous_id = None if call.anonymous_id is None else _text(call.anonymous_id)
     user_id = None if call.user_id is None else _text(call.user_id)
@@ -260,15 +264,6 @@ def _object(text: msgspec.Raw, name: str, warnings: list[str]) -> msgspec.Raw:
     if not is_null(text):
         warnings.append(f"{name}_not_an_object")
     return EMPTY_OBJECT
-
-
-def _instant(value: str | int | float | None, name: str, warnings: list[str]) -> int | None:
-    if not value:
-        return None
-    instant = read_instant(value)
-    if instant is None:
-        warnings.append(f"{name}_unreadable")
-    return instant
 
 
 def _library(library: _Library) -> str | None:

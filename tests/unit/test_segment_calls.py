@@ -151,6 +151,7 @@ def test_what_only_the_server_may_say_is_kept_as_sent_and_not_believed(version: 
         ({"originalTimestamp": "2026-09-21T14:13:10Z", "sentAt": "2026-09-21T14:13:19Z"}, START_MS - 9_000),
         ({"timestamp": "2026-09-21T14:13:10+00:00", "sentAt": "2026-09-21T14:13:19.000000+00:00"}, START_MS - 9_000),
         ({"timestamp": ""}, START_MS),
+        ({"timestamp": 0}, START_MS),
         ({"timestamp": None}, START_MS),
         ({}, START_MS),
         ({"timestamp": "2030-01-01T00:00:00Z"}, START_MS),
