@@ -1,4 +1,4 @@
-"""Records as aiokafka's consumers hand them out, made at half the cost.
+"""Records as aiokafka's consumers hand them out, at less cost.
 
 aiokafka makes a frozen dataclass of each record, which Python fills field by field through `object.__setattr__`, and
 passes each through two loops. In processes that read record batches by the thousand, `broker.batch_process` has

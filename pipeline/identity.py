@@ -44,7 +44,8 @@ decode = msgspec.json.Decoder(Ownership).decode
 
 NOBODY: Final = Ownership()
 
-_FIRST: Final = LinkKind.FIRST  # to take a member from its class costs as much as to make a Point
+# Bound once: to take a member from its class costs as much as to make a Point.
+_FIRST: Final = LinkKind.FIRST
 _IMPLICIT: Final = LinkKind.IMPLICIT
 
 

@@ -78,7 +78,7 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
 
     Raises msgspec.DecodeError (or its ValidationError) and RecursionError where the bytes are not such a call.
     """
-    # To call a function costs 1 % of an event: what most calls do not say is asked for here, before one is called.
+    # A call of a function costs 1 % of this one: what most clients do not say is asked for here, before one is made.
     call = _decode_call(value)
     kind = stamp.call or call.type
     if not (kind == "track" and call.event):

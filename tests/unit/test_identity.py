@@ -1,12 +1,25 @@
 """Level 1 at write time, against the worked cases of the identity rules."""
 
 import itertools
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
-from pipeline.identity import NOBODY, Ownership, corrected, decode, encode, owner_at, with_fact, without_users
+from pipeline.identity import (
+    NOBODY,
+    Ownership,
+    corrected,
+    decode,
+    encode,
+    owner_always,
+    owner_at,
+    with_fact,
+    without_users,
+)
+from topics.control import Policy
 from topics.links import LinkFact, LinkKind
 
 MAX_USERS = 10
@@ -87,6 +100,19 @@ distinct_facts = st.lists(any_facts, max_size=12, unique_by=lambda each: each.me
 def test_the_order_of_arrival_does_not_matter(both: tuple[list[LinkFact], list[LinkFact]]) -> None:
     given_order, other_order = both
     assert after(*given_order) == after(*other_order)
+
+
+@given(st.lists(any_facts, min_size=1, max_size=8), st.sampled_from(get_args(Policy)), st.integers(1, 3))
+def test_who_always_did_it_did_it_at_every_moment(each: list[LinkFact], policy: Policy, max_users: int) -> None:
+    state = after(*each)
+    always = owner_always(state, max_users)
+    moments = {fact.timestamp + late for fact in each for late in (-0.5, 0, 0.5)}
+    found = {owner_at(state, at, "e", max_users, policy) for at in moments}
+    assert always is UNSET or found == {always}
+
+
+def test_nobody_ever_did_what_an_unknown_id_did() -> None:
+    assert owner_always(NOBODY, MAX_USERS) is None
 
 
 @given(st.lists(any_facts, max_size=8))
