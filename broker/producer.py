@@ -144,17 +144,16 @@ async def _started(settings: Settings) -> AIOKafkaProducer:
 async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]) -> int:
     """Fill a batch while the one before it is under way."""
     under_way: asyncio.Future[RecordMetadata] | None = None
-    batch = producer.create_batch()
-    filled = fill(batch, records, 0)
-    while filled < len(records):
+    filled = 0
+    while True:
+        batch = producer.create_batch()
+        filled = fill(batch, records, filled)
         if under_way is not None:
             await under_way
         under_way = await producer.send_batch(batch, topic, partition=partition)
-        batch = producer.create_batch()
-        filled = fill(batch, records, filled)
-    if under_way is not None:
-        await under_way
-    last = await (await producer.send_batch(batch, topic, partition=partition))
+        if filled == len(records):
+            break
+    last = await under_way
     if last.offset < 0:
         raise DuplicateSequenceNumber("it was written before, and the broker no longer knows where")
     return int(last.offset + batch.record_count())
@@ -164,11 +163,11 @@ def fill(batch: BatchBuilder, records: Sequence[Record], start: int) -> int:
     """Put the records from `start` on into an empty batch; the first that has no more room in it. As `batch.append`
     does, one after the other, at half its cost: it hands each on to the builder beneath, and looks for serializers."""
     append = batch._builder.append
-    for count, (key, value, timestamp, headers) in enumerate(islice(records, start, None)):
+    count = 0
+    for key, value, timestamp, headers in islice(records, start, None):
         if append(count, timestamp, key, value, [*headers]) is None:
             break
-    else:
-        count = len(records) - start
+        count += 1
     batch._relative_offset = count
     return start + count
 

@@ -17,7 +17,7 @@ max_standstill_option = click.option(
 
 def moment_ms(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """An option's callback: the instant in Unix milliseconds; UTC where the text says no other."""
-    at_ms = read_instant(value) if value is not None else None
+    at_ms = read_instant(value)
     if value is not None and at_ms is None:
         raise click.BadParameter(f"{value!r}; write it as 2026-01-31T12:00:00Z, or a day as 2026-01-31")
     return at_ms

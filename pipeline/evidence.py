@@ -15,6 +15,7 @@ from pipeline.outcome import Rejected
 from pipeline.reserved import ALIAS, RESET, UNALIAS, Ids
 from pipeline.rules import ProjectRules
 from pipeline.validate import BLOCKED_ANONYMOUS_ID, BLOCKED_USER_ID, SYNTHETIC_PREFIX
+from topics import links
 from topics.edges import EdgeAction, EdgeFact, EdgeKind
 from topics.links import LinkFact, LinkKind
 from topics.raw import EMPTY_OBJECT
@@ -41,8 +42,6 @@ _ACTIONS: Final = {
     reserved.UNALIAS: EdgeAction.PART,
 }
 _OF_NO_USER: Final = frozenset({RESET, *_ACTIONS})  # what says something though the event has no user
-# Bound once: to take a member from its class costs about 1,000 instructions.
-_EXACT, _IMPLICIT, _FIRST, _RESET = LinkKind.EXACT, LinkKind.IMPLICIT, LinkKind.FIRST, LinkKind.RESET
 
 
 def evidence(event: StitchedEvent, project: ProjectRules) -> Evidence:
@@ -62,14 +61,14 @@ def _own_link(event: StitchedEvent, project: ProjectRules) -> LinkFact | None:
     if anonymous_id is None or anonymous_id.startswith(SYNTHETIC_PREFIX):
         return None
     if event.event_name == RESET:
-        return _link(event, anonymous_id, None, _RESET)
+        return _link(event, anonymous_id, None, links.RESET)
     if event.user_id is None:
         return None
     if event.type == "identify":
-        kind = _FIRST if _is_original_identify(event.properties) else _EXACT
+        kind = links.FIRST if _is_original_identify(event.properties) else links.EXACT
         return _link(event, anonymous_id, event.user_id, kind)
     if project.implicit_links:
-        return _link(event, anonymous_id, event.user_id, _IMPLICIT)
+        return _link(event, anonymous_id, event.user_id, links.IMPLICIT)
     return None
 
 
@@ -103,7 +102,7 @@ def _of_alias(event: StitchedEvent, ids: Ids, project: ProjectRules) -> Evidence
     if user_id is None or is_blocked(previous_id, project.blocked_ids):
         return said
     if is_alias:
-        said = replace(said, links=(*said.links, _link(event, previous_id, user_id, LinkKind.EXACT)))
+        said = replace(said, links=(*said.links, _link(event, previous_id, user_id, links.EXACT)))
     if is_own or previous_id == user_id:
         return said
     return _with_edge(event, EdgeKind.ALIAS, (previous_id, user_id), said)

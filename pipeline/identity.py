@@ -6,7 +6,7 @@ store keeps every fact and resolves history from all of them.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 from typing import Final, assert_never
 
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from topics.control import Policy
-from topics.links import LinkFact, LinkKind
+from topics.links import FIRST, IMPLICIT, LinkFact
 
 IMPLICIT_BUCKET_S: Final = 1800
 KEPT_AT_EACH_END: Final = 8
@@ -44,14 +44,10 @@ decode = msgspec.json.Decoder(Ownership).decode
 
 NOBODY: Final = Ownership()
 
-# Bound once: to take a member from its class costs as much as to make a Point.
-_FIRST: Final = LinkKind.FIRST
-_IMPLICIT: Final = LinkKind.IMPLICIT
-
 
 def with_fact(state: Ownership, fact: LinkFact, max_users: int) -> Ownership:
     """The state with one more fact; the very same object where the fact changes nothing."""
-    counts_alone = fact.kind is not _FIRST
+    counts_alone = fact.kind is not FIRST
     users = _with_user(state.users, fact.user_id, max_users) if counts_alone else state.users
     points = state.points if _is_between(state.points, fact) else _with_point(state.points, _point(fact))
     if users is state.users and points is state.points:
@@ -149,7 +145,7 @@ def _users(points: tuple[Point, ...]) -> list[str]:
 
 
 def _point(fact: LinkFact) -> Point:
-    return Point(fact.timestamp, fact.message_id, fact.user_id, fact.kind is _IMPLICIT, fact.kind is _FIRST)
+    return Point(fact.timestamp, fact.message_id, fact.user_id, fact.kind is IMPLICIT, fact.kind is FIRST)
 
 
 def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> tuple[str, ...]:
@@ -161,20 +157,19 @@ def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> t
 
 def _is_between(points: tuple[Point, ...], fact: LinkFact) -> bool:
     """Whether a fact lies between the earliest points that are kept and the latest, and so would not be kept."""
-    if len(points) != 2 * KEPT_AT_EACH_END or fact.kind is _IMPLICIT:
+    if len(points) != 2 * KEPT_AT_EACH_END or fact.kind is IMPLICIT:
         return False
     before, after = points[KEPT_AT_EACH_END - 1], points[KEPT_AT_EACH_END]
     if not _moment(before) < (fact.timestamp, fact.message_id) < _moment(after):
         return False
-    return True not in [point.implicit for point in points]
+    return not _any_implicit(points)
 
 
 def _with_point(points: tuple[Point, ...], point: Point) -> tuple[Point, ...]:
-    moment, at = _moment(point), len(points)
-    if points and moment <= _moment(points[-1]):  # it comes late
-        at = bisect_left(points, moment, key=_moment)
-        if _moment(points[at]) == moment:
-            return points
+    moment = _moment(point)
+    at = bisect_left(points, moment, key=_moment)
+    if at < len(points) and _moment(points[at]) == moment:
+        return points
     rival = next((known for known in points if _same_bucket(known, point)), None) if point.implicit else None
     if rival is not None and _moment(rival) < moment:
         return points
@@ -190,11 +185,15 @@ def _bounded(points: list[Point]) -> tuple[Point, ...]:
     earlier fact of the bucket moves the one, and a point that it moved out could not be had again."""
     if len(points) <= KEPT_AT_EACH_END:
         return tuple(points)
-    if True not in [point.implicit for point in points]:
+    if not _any_implicit(points):
         few = len(points) <= 2 * KEPT_AT_EACH_END
         return tuple(points) if few else (*points[:KEPT_AT_EACH_END], *points[-KEPT_AT_EACH_END:])
     latest = {id(point) for point in sorted(points, key=_rank)[-KEPT_AT_EACH_END:]}
     return tuple(point for at, point in enumerate(points) if at < KEPT_AT_EACH_END or id(point) in latest)
+
+
+def _any_implicit(points: Sequence[Point]) -> bool:
+    return any(point.implicit for point in points)
 
 
 def _rank(point: Point) -> tuple[float, str]:

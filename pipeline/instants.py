@@ -9,18 +9,16 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS: Final = 86_400_000
 _LARGEST_NUMBER: Final = 1e18  # JSON may hold 10 to the 400th, which no float does
 
-_read = datetime.fromisoformat
-
 
 def read_instant(value: str | int | float | None) -> int | None:
     """ISO 8601 text (UTC where it names no zone) or a number of Unix seconds or milliseconds; None where unreadable."""
     if isinstance(value, str):
         try:
-            since = _read(value) - _EPOCH
+            since = datetime.fromisoformat(value) - _EPOCH
         except ValueError:
             return None
         except TypeError:  # it names no zone
-            since = _read(value).replace(tzinfo=UTC) - _EPOCH
+            since = datetime.fromisoformat(value).replace(tzinfo=UTC) - _EPOCH
         # In whole numbers: two thirds of what `timestamp()` costs, and each event has two or three instants.
         milliseconds = since.days * _DAY_MS + since.seconds * 1000 + (since.microseconds + 500) // 1000
         return milliseconds if 0 <= milliseconds <= LATEST_MS else None

@@ -21,7 +21,7 @@ from pipeline.rules import ProjectRules, Rules
 from pipeline.validate import validate
 from topics import edges, links, stitched
 from topics.keys import anonymous_key
-from topics.links import LinkFact, LinkKind
+from topics.links import LinkFact
 from topics.orders import Correct, Forget, Order, order_of
 from topics.records import RawRecord, Record
 from topics.rejected import Reason
@@ -103,7 +103,7 @@ def _take_in(
     for link in said.links:
         decision.links.append((record.key, links.encode(link), record.timestamp, ()))
         if link.anonymous_id == event.anonymous_id:
-            if link.kind is _FIRST and owners.already_merged(link):
+            if link.kind is links.FIRST and owners.already_merged(link):
                 decision.rejected.append(dead_letters.dead_letter(record, _ALREADY_MERGED))
             owners.learn(link, project)
     for edge in said.edges:
@@ -113,7 +113,6 @@ def _take_in(
         decision.rejected.append(dead_letters.dead_letter(record, refused))
 
 
-_FIRST: Final = LinkKind.FIRST
 _ALREADY_MERGED: Final = Rejected(
     "link",
     Reason.ALREADY_MERGED,

@@ -87,17 +87,11 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
             return refused
     warnings: list[str] = []
     context, seen = _context(call, stamp, warnings)
-    received_at_ms = stamp.received_at_ms
-    original = read_instant(call.original_timestamp or call.timestamp or None)
-    sent_at = read_instant(call.sent_at or stamp.sent_at or None)
-    if original is None and (call.original_timestamp or call.timestamp):
-        warnings.append("timestamp_unreadable")
-    if sent_at is None and (call.sent_at or stamp.sent_at):
-        warnings.append("sentAt_unreadable")
-    timestamp = corrected(received_at_ms, sent_at, original)
+    original, sent_at = _instants(call, stamp, warnings)
+    timestamp = corrected(stamp.received_at_ms, sent_at, original)
     anonymous_id = None if call.anonymous_id is None else _text(call.anonymous_id)
     user_id = None if call.user_id is None else _text(call.user_id)
-    traits, integrations = call.traits, stamp.integrations
+    traits = call.traits
     if traits is not EMPTY_OBJECT:
         traits = _object(traits, "traits", warnings)
     if kind == "identify":
@@ -107,6 +101,7 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
     properties = _object(call.properties, "properties", warnings)
     if kind != "track" or call.previous_id is not None:
         properties = _properties(kind, call, properties)
+    integrations = stamp.integrations
     if call.integrations is not EMPTY_OBJECT:
         integrations = merged(integrations, _object(call.integrations, "integrations", warnings))
     session_id = None if seen.session_id is None else _text(seen.session_id)
@@ -123,7 +118,7 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
         timestamp / 1000,
         None if original is None else original / 1000,
         None if sent_at is None else sent_at / 1000,
-        received_at_ms / 1000,
+        stamp.received_at_ms / 1000,
         properties,
         traits,
         context,
@@ -132,6 +127,18 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
         tuple(warnings),
         msgspec.Raw(value),
     )
+
+
+def _instants(call: _Call, stamp: Stamp, warnings: list[str]) -> tuple[int | None, int | None]:
+    """When it happened and when it was sent, by the client's clock."""
+    happened = call.original_timestamp or call.timestamp or None
+    sent = call.sent_at or stamp.sent_at or None
+    original, sent_at = read_instant(happened), read_instant(sent)
+    if original is None and happened is not None:
+        warnings.append("timestamp_unreadable")
+    if sent_at is None and sent is not None:
+        warnings.append("sentAt_unreadable")
+    return original, sent_at
 
 
 def _refused(kind: str | None, call: _Call) -> Rejected | None:
@@ -175,9 +182,7 @@ def _context(call: _Call, stamp: Stamp, warnings: list[str]) -> tuple[msgspec.Ra
     said = seen.channel or channel
     if said and said not in _CHANNELS:
         warnings.append("channel_unknown")
-    if stamp.key_kind == "public" or channel is not None:
-        context = _with_captured(context, seen, stamp, channel)
-    return context, seen
+    return _with_captured(context, seen, stamp, channel), seen
 
 
 def _under_batch(call: _Call, stamp: Stamp, channel: str | None, warnings: list[str]) -> msgspec.Raw:
@@ -276,8 +281,8 @@ def _is_of_rudderstack(library: _Library | None) -> bool:
     return library is not None and "rudder" in (library.name or "").lower()
 
 
-def _text(value: str | int | None) -> str | None:
-    return None if value is None or value == "" else str(value)
+def _text(value: str | int) -> str | None:
+    return None if value == "" else str(value)
 
 
 _decode_text = msgspec.json.Decoder(str).decode
