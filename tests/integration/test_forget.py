@@ -18,6 +18,7 @@ from pipeline.person import person_id
 from pipeline.settings import as_environ
 from tests.fixtures.system import System
 from tests.identity.messages import Message, alias, identify, merge, record, reset, track, unmerge
+from tests.integration.replaying import stored
 from tests.records import START_MS
 from tests.waiting import eventually
 from topics.control import Forgotten, Project
@@ -52,10 +53,10 @@ def u1() -> str:
 
 
 def send(system: System, project: str, *messages: Message) -> None:
-    """Messages as an ingress takes them; returns when they are stored."""
+    """Messages as an ingress takes them; returns when they are stored, and what they say of who is who."""
     system.publish(*(record(message, project.removesuffix("p")) for message in messages))
-    expected = {message.id for message in messages}
-    eventually(lambda: expected <= who(system, project).keys(), f"{expected} in the store", 60)
+    asyncio.run(stored(system))
+    assert {message.id for message in messages} <= who(system, project).keys()
 
 
 def who(system: System, project: str) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.ingress_process import Reply
 from tests.integration.whole_service import Service
+from tests.waiting import eventually
 
 SEEDS = Path(__file__).parents[3] / "shared" / "seeds"
 SEGMENT, CUSTOMERIO, CUSTOMERIO_OLDER = (
@@ -267,6 +268,8 @@ def test_traits_of_somebody_anonymous_are_theirs_when_they_are_identified(servic
     ):
         answered(service.ingress.post("/v1/identify", {**call, "messageId": f"m{n}"}, secret))
     service.rows(key.project_id, 2)
+    links = "identity_links WHERE project_id = {p:String}"
+    eventually(lambda: service.system.count(links, p=key.project_id) == 1, "the link")
     sql = "SELECT user_id, traits FROM persons_v WHERE project_id = {p:String}"
     people = service.system.rows(sql, p=key.project_id)
     assert [tuple(person.values()) for person in people] == [("U", {"plan": "pro", "firstName": "Peter"})]
