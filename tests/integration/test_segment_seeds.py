@@ -12,7 +12,6 @@ import pytest
 
 from tests.integration.ingress_process import Reply
 from tests.integration.whole_service import Service
-from tests.waiting import eventually
 
 SEEDS = Path(__file__).parents[3] / "shared" / "seeds"
 SEGMENT, CUSTOMERIO, CUSTOMERIO_OLDER = (
@@ -240,10 +239,7 @@ def test_the_same_identify_on_every_page_view_is_stored_once(service: Service) -
         answered(service.ingress.post("/v1/identify", body, secret))
     answered(service.ingress.post("/v1/identify", {"userId": "last", "messageId": "z"}, secret))
     assert [row["message_id"] for row in service.rows(key.project_id, 2)] == [json.loads(body)["messageId"], "z"]
-    links = service.system.rows(
-        "SELECT anonymous_id, user_id FROM identity_links WHERE project_id = {p:String}", p=key.project_id
-    )
-    assert [tuple(link.values()) for link in links] == [("507f191e810c19729de860ea", "97980cfea0067")]
+    assert service.links(key.project_id, 1) == [("507f191e810c19729de860ea", "97980cfea0067")]
 
 
 def test_address_and_user_agent_of_a_client_side_call_are_stored(service: Service) -> None:
@@ -268,8 +264,7 @@ def test_traits_of_somebody_anonymous_are_theirs_when_they_are_identified(servic
     ):
         answered(service.ingress.post("/v1/identify", {**call, "messageId": f"m{n}"}, secret))
     service.rows(key.project_id, 2)
-    links = "identity_links WHERE project_id = {p:String}"
-    eventually(lambda: service.system.count(links, p=key.project_id) == 1, "the link")
+    assert service.links(key.project_id, 1) == [("A", "U")]
     sql = "SELECT user_id, traits FROM persons_v WHERE project_id = {p:String}"
     people = service.system.rows(sql, p=key.project_id)
     assert [tuple(person.values()) for person in people] == [("U", {"plan": "pro", "firstName": "Peter"})]

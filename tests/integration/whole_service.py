@@ -41,6 +41,12 @@ class Service:
         eventually(lambda: self._count("rejected_events", project_id) == n, f"{n} dead letters of {project_id}")
         return self.system.rows(sql, p=project_id)
 
+    def links(self, project_id: str, n: int) -> list[tuple[str, str]]:
+        """Who the project's anonymous ids are, once `n` links say it: they may be stored after the events."""
+        sql = "SELECT anonymous_id, user_id FROM identity_links WHERE project_id = {p:String} ORDER BY anonymous_id"
+        eventually(lambda: self._count("identity_links", project_id) == n, f"{n} links of {project_id}")
+        return [(row["anonymous_id"], row["user_id"]) for row in self.system.rows(sql, p=project_id)]
+
     def _count(self, view: str, project_id: str) -> int:
         return self.system.count(f"{view} WHERE project_id = {{p:String}}", p=project_id)
 
