@@ -90,6 +90,7 @@ def add_sink_agent(app: BatchApp, topic: str, sink: Sink) -> None:
         await sink.take(records, acknowledge)
 
     _add_agent(app, topic, f"sink-{topic}", take)
+    app.offers[topic] = sink.offer
 
     @app.task
     async def run(app: BatchApp) -> None:

@@ -12,9 +12,10 @@ from contextlib import suppress
 
 from agents.retry import Pulse, until_possible
 from broker.producer import DurableProducer
-from pipeline.batch import BatchLimits, SinkBatch, insert_token
+from pipeline.batch import BatchLimits, SinkBatch
 from pipeline.dead_letters import dead_letter
 from pipeline.outcome import Rejected
+from pipeline.rows import Rows
 from store.client import Store
 from store.errors import BadRows, StoreUnavailable
 from topics.names import REJECTED
@@ -23,7 +24,7 @@ from topics.rejected import Reason
 
 
 class Sink:
-    """One table's sink. `row` makes the table's row (JSONEachRow) of a record, or None where it keeps nothing of it."""
+    """One table's sink. `rows` makes the table's rows (JSONEachRow) of records."""
 
     def __init__(
         self,
@@ -31,55 +32,65 @@ class Sink:
         store: Store,
         producer: DurableProducer,
         limits: BatchLimits,
-        row: Callable[[RawRecord], bytes | None],
+        rows: Rows,
         pulse: Pulse,
     ) -> None:
         self.table = table
         self._store = store
         self._producer = producer
         self._limits = limits
-        self._row = row
+        self._rows = rows
         self._pulse = pulse
         self._filling = SinkBatch()
-        self._changed = asyncio.Condition()
+        self._has_some, self._is_full, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._has_room.set()
 
     async def take(self, records: Sequence[RawRecord], acknowledge: Callable[[], None]) -> None:
         """Add records to the next insert; `acknowledge` is called once they are stored. Waits while that is full."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._filling.is_full(self._limits))
-            self._filling.append(records, acknowledge, time.monotonic())
-            self._changed.notify_all()
+        while not self.offer(records, acknowledge):
+            await self._has_room.wait()
+
+    def offer(self, records: Sequence[RawRecord], acknowledge: Callable[[], None]) -> bool:
+        """As `take`, where there is room for it; False where it would have to wait."""
+        if not self._has_room.is_set():
+            return False
+        self._filling.append(records, self._rows(records), acknowledge, time.monotonic())
+        self._has_some.set()
+        if self._filling.is_full(self._limits):
+            self._is_full.set()
+            self._has_room.clear()
+        return True
 
     async def run(self) -> None:
         """Insert batch after batch, for ever. Raises StoreFailure, or BrokerError where a dead letter cannot go out."""
         while True:
             batch = await self._next_batch()
             # Step 1. The rows are in the store, or in the dead letters.
-            await self._insert(batch.records, insert_token(batch.records))
+            await self._insert(batch.rows, batch.polls, batch.insert_token())
             # Step 2. Only then are they acknowledged.
             for acknowledge in batch.acknowledge:
                 acknowledge()
 
     async def _next_batch(self) -> SinkBatch:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._filling.acknowledge)
-            due_in_s = self._filling.due_in_s(self._limits, time.monotonic())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(due_in_s):
-                    await self._changed.wait_for(lambda: self._filling.is_full(self._limits))
-            batch, self._filling = self._filling, SinkBatch()
-            self._changed.notify_all()
-            return batch
+        await self._has_some.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._filling.due_in_s(self._limits, time.monotonic())):
+                await self._is_full.wait()
+        batch, self._filling = self._filling, SinkBatch()
+        self._has_some.clear()
+        self._is_full.clear()
+        self._has_room.set()
+        return batch
 
-    async def _insert(self, records: Sequence[RawRecord], token: str) -> None:
-        rows = [row for record in records if (row := self._row(record)) is not None]
+    async def _insert(self, rows: Sequence[bytes], polls: Sequence[Sequence[RawRecord]], token: str) -> None:
         try:
-            if rows:
-                await self._insert_when_possible(rows, token)
+            await self._insert_when_possible(rows, token)
         except BadRows as error:
-            await self._isolate(records, token, error)
+            await self._isolate([record for records in polls for record in records], token, error)
 
     async def _insert_when_possible(self, rows: Sequence[bytes], token: str) -> None:
+        if not rows:
+            return
         async for attempt in until_possible(StoreUnavailable, self._pulse):
             with attempt:
                 await asyncio.to_thread(self._store.insert, self.table, rows, token)
@@ -90,8 +101,8 @@ class Sink:
             await self._reject(records[0], error)
             return
         middle = len(records) // 2
-        await self._insert(records[:middle], f"{token}<")
-        await self._insert(records[middle:], f"{token}>")
+        for half, sign in ((records[:middle], "<"), (records[middle:], ">")):
+            await self._insert(self._rows(half), [half], f"{token}{sign}")
 
     async def _reject(self, record: RawRecord, error: BadRows) -> None:
         if record.topic == REJECTED:

@@ -37,7 +37,9 @@ class Stitcher:
         partitions: int,
         dedupe_folder: Path,
         rejections: RejectionLimit,
+        written: Callable[[str, int, int, Sequence[Record]], None],
     ) -> None:
+        """`written` is told of what is durable: its topic and partition, the offset after it, and the records."""
         self._producer = producer
         self._log = log
         self._owners = owners
@@ -46,6 +48,7 @@ class Stitcher:
         self._partitions = partitions
         self._dedupe_folder = dedupe_folder
         self._rejections = rejections
+        self._written = written
         self._seen: dict[int, SeenIds] = {}
         self._behind: set[int] = set()
 
@@ -93,7 +96,11 @@ class Stitcher:
         return decision
 
     async def _publish(self, topic: str, partition: int, records: Sequence[Record]) -> int | None:
-        return await self._producer.send(topic, partition, records) if records else None
+        if not records:
+            return None
+        end = await self._producer.send(topic, partition, records)
+        self._written(topic, partition, end, records)
+        return end
 
     async def _publish_edges(self, edges: Mapping[str, Sequence[Record]]) -> None:
         """Each project's to its own partition, whose one writer of persons sees them all."""

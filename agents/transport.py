@@ -5,23 +5,33 @@ of a partition stay together, and an offset is committed only up to where every 
 (`Watermark.done`). Changelog records go through one by one, as Faust's recovery expects.
 
 Topics that are read this way are declared with `acks=False`: Faust's own acknowledgements then stay out of it.
+
+What a process has written to a partition that it reads as well is not read back: once it is durable, `hand_over` gives
+it to its reader, as if a poll had brought it. The partition is paused for as long as that goes on.
 """
 
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import faust
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import IllegalStateError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from agents.failure import die
 from pipeline.watermark import Watermark
+from topics.records import RawRecord, Record, Written
 
 _POLL_WHILE_REBALANCING_S = 0.1
+_PAUSED_FOR_S = 1.0  # since the last that was handed over
+
+Offer: TypeAlias = Callable[[Sequence[RawRecord], Callable[[], None]], bool]
+"""Takes records and what to call when they are done, or answers False."""
 
 
 class BatchConsumer(driver.Consumer):
@@ -30,10 +40,12 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._watermarks: dict[TP, Watermark] = {}
+        self._paused_until: dict[TP, float] = {}  # they are not read, as what they hold was handed over
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's signature)
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
+        self._read_where_idle(time.monotonic())
         readable = self._readable()
         if not readable:
             await self.sleep(_POLL_WHILE_REBALANCING_S)
@@ -70,15 +82,67 @@ class BatchConsumer(driver.Consumer):
     def _messages(self, tp: TP, records: list[ConsumerRecord]) -> Iterable[Any]:
         if self._is_changelog_tp(tp):
             return (self._to_message(tp, record) for record in records)
-        self.watermark(tp).delivered(records[-1].offset, self.app.readers[tp.topic])
-        message = self._to_message(tp, records[-1])
-        message.value = records
+        watermark = self.watermark(tp)
+        new = _from(watermark.next_offset or 0, records)
+        if not new:
+            return ()
+        watermark.delivered(new[-1].offset, self.app.readers[tp.topic])
+        message = self._to_message(tp, new[-1])
+        message.value = new
         return (message,)
+
+    def hand_over(self, tp: TP, end: int, records: Sequence[Record]) -> None:
+        """Give to its reader what this process wrote to a partition, up to before the offset `end`, where it is what
+        comes next and the reader has room for it. It is read from Kafka otherwise."""
+        watermark = self._watermarks.get(tp)
+        if watermark is None or self.app.rebalancing or self.should_stop:
+            return
+        first = end - len(records)
+        if watermark.next_offset == first and self._is_taken(
+            Written(tp.topic, tp.partition, first, records), watermark
+        ):
+            watermark.delivered(end - 1, self.app.readers[tp.topic])
+            self._pause(tp, time.monotonic() + _PAUSED_FOR_S)
+        else:
+            self._read_on(tp)
+
+    def _is_taken(self, records: Written, watermark: Watermark) -> bool:
+        last = records[-1]
+        readers = self.app.readers[last.topic]
+        offer: Offer | None = self.app.offers.get(last.topic)
+        if offer is None or len(readers) > 1:
+            return False
+        return offer(records, lambda: watermark.done(last.offset, readers[0]))
+
+    def _pause(self, tp: TP, until_s: float) -> None:
+        if tp not in self._paused_until:
+            self._in_thread(lambda consumer: consumer.pause(tp))
+        self._paused_until[tp] = until_s
+
+    def _read_on(self, tp: TP) -> None:
+        if self._paused_until.pop(tp, None) is not None:
+            offset = self._watermarks[tp].next_offset
+            self._in_thread(lambda consumer: (consumer.seek(tp, offset), consumer.resume(tp)))
+
+    def _read_where_idle(self, now_s: float) -> None:
+        """Somebody else may write there, such as a worker that does not know yet that it has lost the partition."""
+        for tp in [tp for tp, until_s in self._paused_until.items() if until_s <= now_s]:
+            self._read_on(tp)
+
+    def _in_thread(self, change: Callable[[AIOKafkaConsumer], object]) -> None:
+        """Change aiokafka's consumer in the thread that it lives in. A partition that is gone meanwhile is left out."""
+
+        def changed() -> None:
+            with suppress(IllegalStateError, ConsumerNotStarted):
+                change(self._thread._ensure_consumer())
+
+        self._thread.thread_loop.call_soon_threadsafe(changed)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.commit()
         for tp in revoked:
             self._watermarks.pop(tp, None)
+            self._paused_until.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[TP]:
@@ -87,6 +151,11 @@ class BatchConsumer(driver.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         watermark = self._watermarks.get(tp)
         return watermark.committable if watermark else None
+
+
+def _from(offset: int, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+    """Those that are not before an offset. A poll may have been under way when others were handed over."""
+    return records if records[0].offset >= offset else [record for record in records if record.offset >= offset]
 
 
 class BatchTransport(driver.Transport):
@@ -100,9 +169,14 @@ class BatchApp(faust.App):
         super().__init__(*args, **kwargs)
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.readers: defaultdict[str, list[str]] = defaultdict(list)  # topic: the agents that each get its batches
+        self.offers: dict[str, Offer] = {}  # topic: its reader, asked whether it takes records now
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
+
+    def hand_over(self, topic: str, partition: int, end: int, records: Sequence[Record]) -> None:
+        """As `BatchConsumer.hand_over`."""
+        cast(BatchConsumer, self.consumer).hand_over(TP(topic, partition), end, records)
 
     def close_at_the_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Call `close` once everything of the app has stopped."""

@@ -5,7 +5,6 @@ Arrives: settings with concrete addresses. Leaves: an exit code; 0 after SIGTERM
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,23 +30,23 @@ from broker import batch_process
 from broker.control import DirectoryFollower
 from broker.log import LogReader
 from broker.producer import DurableProducer
-from pipeline import dead_letters, rows
+from pipeline import dead_letters
 from pipeline.batch import BatchLimits
 from pipeline.rejection_limit import RejectionLimit, RejectionRule
+from pipeline.rows import Rows, project_row, row_unless_removed, rows_as_they_are, rows_of_each, versioned_row
 from pipeline.rules import Rules
 from pipeline.settings import Settings
 from store.client import Store, open_store
 from topics import names
-from topics.records import RawRecord
 
-# topic: the table it goes to, and the table's row of a record
-_SINKS: dict[str, tuple[str, Callable[[RawRecord], bytes | None]]] = {
-    names.STITCHED: ("events_stored", rows.row_as_it_is),
-    names.LINKS: ("identity_links_stored", rows.row_as_it_is),
-    names.MERGES: ("identity_edges_stored", rows.row_unless_removed),
-    names.PERSONS: ("identity_persons_stored", rows.versioned_row),
-    names.PROJECTS: ("projects_stored", rows.project_row),
-    names.REJECTED: ("rejected_events_stored", dead_letters.row),
+# topic: the table it goes to, and the table's rows of records
+_SINKS: dict[str, tuple[str, Rows]] = {
+    names.STITCHED: ("events_stored", rows_as_they_are),
+    names.LINKS: ("identity_links_stored", rows_as_they_are),
+    names.MERGES: ("identity_edges_stored", rows_of_each(row_unless_removed)),
+    names.PERSONS: ("identity_persons_stored", rows_of_each(versioned_row)),
+    names.PROJECTS: ("projects_stored", rows_of_each(project_row)),
+    names.REJECTED: ("rejected_events_stored", rows_of_each(dead_letters.row)),
 }
 
 
@@ -116,7 +115,15 @@ def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: in
         RejectionRule(settings.rejection_limit_events, settings.rejection_limit), time.monotonic()
     )
     stitcher = Stitcher(
-        world.producer, world.log, owners, rules, settings.dedupe_window_s, partitions, folder, rejections
+        world.producer,
+        world.log,
+        owners,
+        rules,
+        settings.dedupe_window_s,
+        partitions,
+        folder,
+        rejections,
+        app.hand_over,
     )
     add_stitch_agent(app, stitcher, pulse)
     app.close_at_the_end(stitcher.close)
@@ -125,8 +132,8 @@ def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: in
 
 def _add_sinks(app: BatchApp, settings: Settings, world: _World, pulse: Pulse) -> None:
     limits = BatchLimits(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_wait_s)
-    for topic, (name, row) in _SINKS.items():
-        add_sink_agent(app, topic, Sink(name, world.store, world.producer, limits, row, pulse))
+    for topic, (table, rows) in _SINKS.items():
+        add_sink_agent(app, topic, Sink(table, world.store, world.producer, limits, rows, pulse))
 
 
 class _CurrentRules:

@@ -1,17 +1,33 @@
-"""What of each topic's record the store keeps: one row (JSONEachRow) for one record, or none.
+"""What of each topic's records the store keeps: one row (JSONEachRow) for one record, or none.
 
 Most records are rows already and pass unread.
 """
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from topics import control
 from topics.control import Project
-from topics.records import UNREADABLE, RawRecord
+from topics.records import UNREADABLE, RawRecord, Written
+
+Rows: TypeAlias = Callable[[Sequence[RawRecord]], list[bytes]]
 
 
-def row_as_it_is(record: RawRecord) -> bytes:
-    return record.value or b""
+def rows_as_they_are(records: Sequence[RawRecord]) -> list[bytes]:
+    if isinstance(records, Written):
+        return records.values()
+    return [record.value or b"" for record in records]
+
+
+def rows_of_each(row: Callable[[RawRecord], bytes | None]) -> Rows:
+    """The rows that `row` makes of one record each, of those that have one."""
+
+    def rows(records: Sequence[RawRecord]) -> list[bytes]:
+        return [made for record in records if (made := row(record)) is not None]
+
+    return rows
 
 
 def row_unless_removed(record: RawRecord) -> bytes | None:

@@ -7,15 +7,17 @@ from collections.abc import Iterable
 class Watermark:
     """One partition's batches in the order in which they were delivered, each open until all its readers are done."""
 
-    __slots__ = ("_committable", "_open", "_waiting")
+    __slots__ = ("_committable", "_open", "_waiting", "next_offset")
 
     def __init__(self) -> None:
         self._waiting: deque[int] = deque()
         self._open: dict[int, set[str]] = {}
         self._committable: int | None = None
+        self.next_offset: int | None = None  # the offset after the last that was delivered
 
     def delivered(self, last_offset: int, readers: Iterable[str]) -> None:
         """A batch that ends with `last_offset` was handed to each of these readers, one at least."""
+        self.next_offset = last_offset + 1
         self._waiting.append(last_offset)
         self._open[last_offset] = set(readers)
 

@@ -1,4 +1,4 @@
-from pipeline.batch import BatchLimits, SinkBatch, insert_token
+from pipeline.batch import BatchLimits, SinkBatch
 from tests.records import TestRecord
 
 LIMITS = BatchLimits(max_rows=3, max_bytes=100, max_wait_s=5.0)
@@ -11,7 +11,7 @@ def record(size: int = 10, offset: int = 0) -> TestRecord:
 def batch_of(*sizes: int, now_s: float = 0.0) -> SinkBatch:
     batch = SinkBatch()
     for size in sizes:
-        batch.append([record(size)], lambda: None, now_s)
+        batch.append([record(size)], [b"x" * size], lambda: None, now_s)
     return batch
 
 
@@ -27,7 +27,7 @@ def test_full_by_bytes() -> None:
 
 def test_due_by_the_age_of_its_first_records() -> None:
     batch = batch_of(1, now_s=100.0)
-    batch.append([record()], lambda: None, 104.0)
+    batch.append([record()], [b"x"], lambda: None, 104.0)
     assert batch.due_in_s(LIMITS, 104.0) == 1.0
     assert batch.due_in_s(LIMITS, 106.0) == 0.0
 
@@ -36,6 +36,13 @@ def test_due_at_once_when_full() -> None:
     assert batch_of(100, now_s=100.0).due_in_s(LIMITS, 100.0) == 0.0
 
 
+def token_of(*polls: list[int]) -> str:
+    batch = SinkBatch()
+    for offsets in polls:
+        batch.append([record(offset=n) for n in offsets], [], lambda: None, 0.0)
+    return batch.insert_token()
+
+
 def test_a_token_names_the_records() -> None:
-    first, again, other = ([record(offset=n) for n in offsets] for offsets in ([1, 2], [1, 2], [1, 3]))
-    assert insert_token(first) == insert_token(again) != insert_token(other)
+    assert token_of([1, 2]) == token_of([1, 2]) == token_of([1], [2])
+    assert len({token_of([1, 2]), token_of([1, 3]), token_of([1, 2, 3]), token_of([0, 2])}) == 4
