@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
@@ -40,7 +40,8 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._watermarks: dict[TP, Watermark] = {}
-        self._paused_until: dict[TP, float] = {}  # they are not read, as what they hold was handed over
+        self._written_to: dict[TP, int] = {}  # the offset after the last record that this process wrote
+        self._paused_until: dict[TP, float] = {}  # not read: what comes next will be handed over
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's signature)
         if not self.flow_active:
@@ -87,6 +88,7 @@ class BatchConsumer(driver.Consumer):
         if not new:
             return ()
         watermark.delivered(new[-1].offset, self.app.readers[tp.topic])
+        self._pause_where_caught_up(tp, watermark)
         message = self._to_message(tp, new[-1])
         message.value = new
         return (message,)
@@ -97,12 +99,11 @@ class BatchConsumer(driver.Consumer):
         watermark = self._watermarks.get(tp)
         if watermark is None or self.app.rebalancing or self.should_stop:
             return
-        first = end - len(records)
-        if watermark.next_offset == first and self._is_taken(
-            Written(tp.topic, tp.partition, first, records), watermark
-        ):
+        self._written_to[tp] = end
+        written = Written(tp.topic, tp.partition, end - len(records), records)
+        if watermark.next_offset == written.first_offset and self._is_taken(written, watermark):
             watermark.delivered(end - 1, self.app.readers[tp.topic])
-            self._pause(tp, time.monotonic() + _PAUSED_FOR_S)
+            self._pause_where_caught_up(tp, watermark)
         else:
             self._read_on(tp)
 
@@ -114,15 +115,18 @@ class BatchConsumer(driver.Consumer):
             return False
         return offer(records, lambda: watermark.done(last.offset, readers[0]))
 
-    def _pause(self, tp: TP, until_s: float) -> None:
+    def _pause_where_caught_up(self, tp: TP, watermark: Watermark) -> None:
+        """Were it read on, a poll would bring what is written next before it can be handed over."""
+        if watermark.next_offset != self._written_to.get(tp):
+            return
         if tp not in self._paused_until:
-            self._in_thread(lambda consumer: consumer.pause(tp))
-        self._paused_until[tp] = until_s
+            self._in_thread(lambda consumer: consumer.pause(TopicPartition(*tp)))
+        self._paused_until[tp] = time.monotonic() + _PAUSED_FOR_S
 
     def _read_on(self, tp: TP) -> None:
         if self._paused_until.pop(tp, None) is not None:
             offset = self._watermarks[tp].next_offset
-            self._in_thread(lambda consumer: (consumer.seek(tp, offset), consumer.resume(tp)))
+            self._in_thread(lambda consumer: _resume(consumer, TopicPartition(*tp), offset))
 
     def _read_where_idle(self, now_s: float) -> None:
         """Somebody else may write there, such as a worker that does not know yet that it has lost the partition."""
@@ -142,6 +146,7 @@ class BatchConsumer(driver.Consumer):
         await self.commit()
         for tp in revoked:
             self._watermarks.pop(tp, None)
+            self._written_to.pop(tp, None)
             self._paused_until.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
@@ -156,6 +161,11 @@ class BatchConsumer(driver.Consumer):
 def _from(offset: int, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
     """Those that are not before an offset. A poll may have been under way when others were handed over."""
     return records if records[0].offset >= offset else [record for record in records if record.offset >= offset]
+
+
+def _resume(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int | None) -> None:
+    consumer.seek(tp, offset)
+    consumer.resume(tp)
 
 
 class BatchTransport(driver.Transport):

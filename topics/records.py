@@ -48,7 +48,7 @@ class Written(Sequence[RawRecord]):
     def __init__(self, topic: str, partition: int, first_offset: int, records: Sequence[Record]) -> None:
         self._topic = topic
         self._partition = partition
-        self._first_offset = first_offset
+        self.first_offset = first_offset
         self._records = records
 
     def values(self) -> list[bytes]:
@@ -67,4 +67,4 @@ class Written(Sequence[RawRecord]):
             return [self[row] for row in range(len(self))[at]]
         row = range(len(self))[at]
         key, value, timestamp, headers = self._records[row]
-        return _WrittenRecord(self._topic, self._partition, self._first_offset + row, timestamp, key, value, headers)
+        return _WrittenRecord(self._topic, self._partition, self.first_offset + row, timestamp, key, value, headers)
