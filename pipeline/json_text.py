@@ -17,6 +17,15 @@ def is_object(text: msgspec.Raw) -> bool:
     return bytes(text)[0] == _BRACE  # a copy costs less than a view
 
 
+def object_or_empty(text: msgspec.Raw, name: str, warnings: list[str]) -> msgspec.Raw:
+    """The text where it is an object; else an empty one, with a warning unless it is null."""
+    if text is EMPTY_OBJECT or is_object(text):
+        return text
+    if not is_null(text):
+        warnings.append(f"{name}_not_an_object")
+    return EMPTY_OBJECT
+
+
 def is_null(text: msgspec.Raw) -> bool:
     return bytes(text) == b"null"
 

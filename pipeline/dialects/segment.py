@@ -4,14 +4,13 @@ The rules are those of Segment's public Spec (Common Fields, Identify, Track, Pa
 relatives differ, of theirs: RudderStack's traits in the context, Customer.io's e-mail addresses as ids.
 """
 
-from functools import lru_cache
 from typing import Final, get_args
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
+from pipeline.dialects.segment_context import NULL, Context, Library, context_of
 from pipeline.instants import corrected, read_instant
-from pipeline.json_text import as_object, is_null, is_object, members_of, merged, object_of, opening_of, with_opening
+from pipeline.json_text import as_object, is_null, merged, object_of, object_or_empty
 from pipeline.outcome import Rejected
 from pipeline.reserved import UNALIAS
 from pipeline.session import session_of
@@ -20,8 +19,14 @@ from topics.raw import EMPTY_OBJECT, Stamp
 from topics.rejected import Reason
 from topics.stitched import EventType, StitchedEvent
 
-# RudderStack's browser client says "web", its servers "sources" or "http" for what they fetched themselves.
-_CHANNELS: Final = frozenset({"browser", "server", "mobile", "web", "sources", "http"})
+try:
+    from pipeline.dialects.segment_plain import read_plain_call
+except ImportError:  # whipstitch was installed where there is no C compiler
+
+    def read_plain_call(value: bytes, stamp: Stamp) -> StitchedEvent | None:
+        return None
+
+
 _EVENT_NAMES: Final[dict[str | None, str]] = {
     "identify": "$identify",
     "page": "$page",
@@ -30,7 +35,6 @@ _EVENT_NAMES: Final[dict[str | None, str]] = {
     "alias": "$alias",
 }
 _TYPES: Final[frozenset[str]] = frozenset(get_args(EventType))
-_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Call(msgspec.Struct, rename="camel", gc=False):
@@ -43,41 +47,29 @@ class _Call(msgspec.Struct, rename="camel", gc=False):
     timestamp: str | int | float | None = None
     original_timestamp: str | int | float | None = None
     sent_at: str | int | float | None = None
-    name: msgspec.Raw = _NULL
-    category: msgspec.Raw = _NULL
-    channel: msgspec.Raw = _NULL
+    name: msgspec.Raw = NULL
+    category: msgspec.Raw = NULL
+    channel: msgspec.Raw = NULL
     properties: msgspec.Raw = EMPTY_OBJECT
     traits: msgspec.Raw = EMPTY_OBJECT
     context: msgspec.Raw = EMPTY_OBJECT
     integrations: msgspec.Raw = EMPTY_OBJECT
 
 
-class _Library(msgspec.Struct, gc=False):
-    name: str | None = None
-    version: str | None = None
-
-
-class _Context(msgspec.Struct, rename="camel", gc=False):
-    """What is looked at in a context. UNSET is what the client did not say at all."""
-
-    library: _Library | None = None
-    ip: str | UnsetType | None = UNSET
-    user_agent: str | UnsetType | None = UNSET
-    channel: str | UnsetType | None = UNSET
-    active: bool | None = None
-    session_id: str | int | None = None
-    traits: msgspec.Raw = EMPTY_OBJECT
-
-
 _decode_call = msgspec.json.Decoder(_Call).decode
-_decode_context = msgspec.json.Decoder(_Context).decode
 
 
 def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
-    """One call as its client wrote it, and what the ingress stamped, as an event; nobody is attributed yet.
+    """One call as its client wrote it, and what the ingress stamped, as an event; nobody is attributed yet. The bytes
+    are valid UTF-8.
 
-    Raises msgspec.DecodeError (or its ValidationError) and RecursionError where the bytes are not such a call.
+    Raises msgspec.DecodeError (or its ValidationError) and RecursionError where they are not such a call.
     """
+    return read_plain_call(value, stamp) or read_any_call(value, stamp)
+
+
+def read_any_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
+    """As `read_call`, which it tells what a call means; `segment_plain` is held to it."""
     # A call of a function costs 1 % of this one: what most clients do not say is asked for here, before one is made.
     call = _decode_call(value)
     kind = stamp.call or call.type
@@ -86,24 +78,24 @@ def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
         if refused is not None:
             return refused
     warnings: list[str] = []
-    context, seen = _context(call, stamp, warnings)
+    context, seen = context_of(call.context, call.channel, stamp, warnings)
     original, sent_at = _instants(call, stamp, warnings)
     timestamp = corrected(stamp.received_at_ms, sent_at, original)
     anonymous_id = None if call.anonymous_id is None else _text(call.anonymous_id)
     user_id = None if call.user_id is None else _text(call.user_id)
     traits = call.traits
     if traits is not EMPTY_OBJECT:
-        traits = _object(traits, "traits", warnings)
+        traits = object_or_empty(traits, "traits", warnings)
     if kind == "identify":
         user_id, traits = _identified(call, seen, user_id, traits, warnings)
     elif kind == "group":
         traits = group_traits(traits, warnings)
-    properties = _object(call.properties, "properties", warnings)
+    properties = object_or_empty(call.properties, "properties", warnings)
     if kind != "track" or call.previous_id is not None:
         properties = _properties(kind, call, properties)
     integrations = stamp.integrations
     if call.integrations is not EMPTY_OBJECT:
-        integrations = merged(integrations, _object(call.integrations, "integrations", warnings))
+        integrations = merged(integrations, object_or_empty(call.integrations, "integrations", warnings))
     session_id = None if seen.session_id is None else _text(seen.session_id)
     # By position, in the order of the fields: by name it takes four times as many instructions, 8 % of a whole event's.
     return StitchedEvent(
@@ -154,11 +146,11 @@ def _refused(kind: str | None, call: _Call) -> Rejected | None:
 
 
 def _identified(
-    call: _Call, seen: _Context, user_id: str | None, traits: msgspec.Raw, warnings: list[str]
+    call: _Call, seen: Context, user_id: str | None, traits: msgspec.Raw, warnings: list[str]
 ) -> tuple[str | None, msgspec.Raw]:
     """The user of an identify and its traits. An empty userId gives way to the trait `email`, except where the client
     means that nobody has logged in: so RudderStack's write it, and so does an absent one beside an anonymous id."""
-    under = _object(seen.traits, "context.traits", warnings)
+    under = object_or_empty(seen.traits, "context.traits", warnings)
     traits = person_traits(traits, under, user_id, warnings)
     if user_id is not None:
         return user_id, traits
@@ -168,77 +160,6 @@ def _identified(
     if email is not None:
         warnings.append("user_id_from_email")
     return email, traits
-
-
-def _context(call: _Call, stamp: Stamp, warnings: list[str]) -> tuple[msgspec.Raw, _Context]:
-    """The event's context with what belongs into it, and what is looked at in it."""
-    channel = None if call.channel is _NULL else _channel(call.channel, warnings)
-    context = call.context if stamp.context is EMPTY_OBJECT else _under_batch(call, stamp, channel, warnings)
-    try:
-        seen = _decode_context(context)
-    except msgspec.ValidationError:
-        context = _object(context, "context", warnings)
-        seen = _readable_context(context, warnings)
-    said = seen.channel or channel
-    if said and said not in _CHANNELS:
-        warnings.append("channel_unknown")
-    return _with_captured(context, seen, stamp, channel), seen
-
-
-def _under_batch(call: _Call, stamp: Stamp, channel: str | None, warnings: list[str]) -> msgspec.Raw:
-    """The call's own context over its batch's. The call's own channel is said by the call, and no batch speaks over
-    it."""
-    own = _object(call.context, "context", warnings)
-    return merged(stamp.context, own if channel is None else merged(object_of(channel=channel), own))
-
-
-def _with_captured(context: msgspec.Raw, seen: _Context, stamp: Stamp, channel: str | None) -> msgspec.Raw:
-    """The context with the call's own channel, and from a client-side call what the server saw of its sender."""
-    ip = user_agent = None
-    if stamp.key_kind == "public":
-        ip = None if seen.ip else stamp.ip
-        user_agent = None if seen.user_agent else stamp.user_agent
-    if seen.channel:
-        channel = None
-    if channel is None and ip is None and user_agent is None:
-        return context
-    if (
-        (channel is None or seen.channel is UNSET)
-        and (ip is None or seen.ip is UNSET)
-        and (user_agent is None or seen.user_agent is UNSET)
-    ):
-        return with_opening(_captured(channel, ip, user_agent), context)
-    return merged(context, object_of(channel=channel, ip=ip, userAgent=user_agent))
-
-
-@lru_cache(maxsize=16_384)
-def _captured(channel: str | None, ip: str | None, user_agent: str | None) -> bytes:
-    """Senders come back: each is written once."""
-    return opening_of(channel=channel, ip=ip, userAgent=user_agent)
-
-
-def _readable_context(context: msgspec.Raw, warnings: list[str]) -> _Context:
-    """What can be looked at in a context in which some member is of a wrong type: that one counts as null."""
-    readable: dict[str, msgspec.Raw] = {}
-    for name, value in members_of(context).items():
-        try:
-            _decode_context(as_object({name: value}))
-            readable[name] = value
-        except msgspec.ValidationError:
-            warnings.append(f"context_type:{name}")
-            readable[name] = _NULL
-    return _decode_context(as_object(readable))
-
-
-def _channel(given: msgspec.Raw, warnings: list[str]) -> str | None:
-    if given is _NULL or is_null(given):
-        return None
-    try:
-        channel = _decode_text(given)
-    except msgspec.ValidationError:
-        warnings.append("context_type:channel")
-        return None
-    return channel or None
 
 
 def _properties(kind: str | None, call: _Call, properties: msgspec.Raw) -> msgspec.Raw:
@@ -263,26 +184,15 @@ def _named(call: _Call) -> msgspec.Raw:
     )
 
 
-def _object(text: msgspec.Raw, name: str, warnings: list[str]) -> msgspec.Raw:
-    if text is EMPTY_OBJECT or is_object(text):
-        return text
-    if not is_null(text):
-        warnings.append(f"{name}_not_an_object")
-    return EMPTY_OBJECT
-
-
-def _library(library: _Library) -> str | None:
+def _library(library: Library) -> str | None:
     if not library.name:
         return None
     return f"{library.name}/{library.version}" if library.version else library.name
 
 
-def _is_of_rudderstack(library: _Library | None) -> bool:
+def _is_of_rudderstack(library: Library | None) -> bool:
     return library is not None and "rudder" in (library.name or "").lower()
 
 
 def _text(value: str | int) -> str | None:
     return None if value == "" else str(value)
-
-
-_decode_text = msgspec.json.Decoder(str).decode
