@@ -16,18 +16,18 @@ from pipeline.dedupe import SeenIds
 from pipeline.outcome import Rejected
 from pipeline.rules import Rules
 from pipeline.stitch import Decision
-from pipeline.validate import validate
+from pipeline.validate import event_of
 from topics import stitched
 from topics.records import RawRecord
-from topics.stitched import StitchedEvent
+from topics.stitched import PlainEvent, StitchedEvent
 
 
 def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[bytes, bytes], rules: Rules) -> Decision:
     """In place of `pipeline.stitch.decide`: no id is looked for, none is claimed, and nobody is tied to anybody."""
     decision = Decision()
     for record in records:
-        match validate(record, rules):
-            case StitchedEvent() as event:
+        match event_of(record, rules):
+            case (PlainEvent() | StitchedEvent()) as event:
                 decision.stitched.append((record.key, stitched.encode(event), record.timestamp, ()))
             case Rejected() as refused:
                 decision.rejected.append(dead_letters.dead_letter(record, refused))

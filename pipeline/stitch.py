@@ -18,14 +18,17 @@ from pipeline.evidence import NOTHING, Evidence, evidence
 from pipeline.identity import Ownership
 from pipeline.outcome import DropCause, Dropped, Rejected
 from pipeline.rules import ProjectRules, Rules
-from pipeline.validate import validate
+from pipeline.validate import event_of
 from topics import edges, links, stitched
 from topics.keys import anonymous_key
 from topics.links import LinkFact
 from topics.orders import Correct, Forget, Order, order_of
 from topics.records import RawRecord, Record
 from topics.rejected import Reason
-from topics.stitched import StitchedEvent
+from topics.stitched import Event, PlainEvent, StitchedEvent
+
+
+_EVENTS: Final = (PlainEvent, StitchedEvent)
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
     decision, owners = Decision(), _Owners(stored_owners)
     for record, outcome in zip(records, _new_events(records, seen, decision.claimed, rules), strict=True):
         match outcome:
-            case StitchedEvent():
+            case PlainEvent() | StitchedEvent():
                 project = rules.of(outcome.project_id)
                 said = evidence(outcome, project)
                 if said is not NOTHING:
@@ -71,12 +74,12 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
 
 def _new_events(
     records: Sequence[RawRecord], seen: SeenIds, claimed: dict[bytes, float], rules: Rules
-) -> list[StitchedEvent | Rejected | Dropped | Order]:
+) -> list[Event | Rejected | Dropped | Order]:
     """What each record is. All ids are looked for at once, which costs a tenth of one after another."""
-    outcomes: list[StitchedEvent | Rejected | Dropped | Order] = [validate(record, rules) for record in records]
-    events: list[tuple[int, StitchedEvent]] = []
+    outcomes: list[Event | Rejected | Dropped | Order] = [event_of(record, rules) for record in records]
+    events: list[tuple[int, Event]] = []
     for row, outcome in enumerate(outcomes):
-        if isinstance(outcome, StitchedEvent):
+        if isinstance(outcome, _EVENTS):
             events.append((row, outcome))
         else:
             outcomes[row] = order_of(records[row]) or outcome
@@ -92,7 +95,7 @@ def _new_events(
 
 def _take_in(
     said: Evidence,
-    event: StitchedEvent,
+    event: Event,
     record: RawRecord,
     owners: "_Owners",
     project: ProjectRules,
@@ -120,7 +123,7 @@ _ALREADY_MERGED: Final = Rejected(
 )
 
 
-def _attribute(event: StitchedEvent, owners: "_Owners", project: ProjectRules) -> None:
+def _attribute(event: Event, owners: "_Owners", project: ProjectRules) -> None:
     if event.user_id is not None or event.anonymous_id is None:
         return
     owner = owners.at(event, event.anonymous_id, project)
@@ -142,7 +145,7 @@ class _Owners:
         self._always: dict[_Id, str | UnsetType | None] = {}  # as `identity.owner_always` says, of ids asked for
         self._changed: set[_Id] = set()
 
-    def at(self, event: StitchedEvent, anonymous_id: str, project: ProjectRules) -> str | None:
+    def at(self, event: Event, anonymous_id: str, project: ProjectRules) -> str | None:
         """Who did an anonymous event, as far as is known."""
         asked = event.project_id, anonymous_id
         if asked not in self._always:

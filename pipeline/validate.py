@@ -15,9 +15,17 @@ from pipeline.outcome import Rejected
 from pipeline.rules import Rules
 from pipeline.surrogates import mended
 from topics.raw import Dialect, Stamp, read_stamp
-from topics.records import RawRecord
+from topics.records import Headers, RawRecord
 from topics.rejected import Reason
-from topics.stitched import StitchedEvent
+from topics.stitched import Event, PlainEvent, StitchedEvent
+
+try:
+    from pipeline.dialects.segment_plain import read_plain
+except ImportError:  # whipstitch was installed where there is no C compiler
+
+    def read_plain(value: bytes | None, headers: Headers, max_event_bytes: int) -> PlainEvent | None:
+        return None
+
 
 MAX_MESSAGE_ID: Final = 100
 SYNTHETIC_PREFIX: Final = "$blocked:"
@@ -31,6 +39,14 @@ _READERS: Final[dict[Dialect, Callable[[bytes, Stamp], StitchedEvent | Rejected]
     Dialect.MIXPANEL: mixpanel.read_call,
 }
 _LONGER_IDS: Final = {Dialect.MILLIMETRIC: millimetric.MAX_EVENT_ID}
+
+
+def event_of(record: RawRecord, rules: Rules) -> Event | Rejected:
+    """As `validate`, and where the event is plain at a quarter of its cost."""
+    event = read_plain(record.value, record.headers, rules.max_event_bytes)
+    if event is None or _names_a_placeholder(event, rules.of(event.project_id).blocked_ids):
+        return validate(record, rules)
+    return event
 
 
 def validate(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected:
@@ -83,6 +99,13 @@ def _with_raw(event: StitchedEvent | Rejected, value: bytes) -> StitchedEvent | 
         return event
     raw = msgspec.Raw(msgspec.json.encode(value.decode()))
     return msgspec.structs.replace(event, raw=raw, warnings=(*event.warnings, "half_surrogate_pair"))
+
+
+def _names_a_placeholder(event: Event, further: frozenset[str]) -> bool:
+    anonymous_id, user_id = event.anonymous_id, event.user_id
+    if user_id is not None and is_blocked(user_id, further):
+        return True
+    return anonymous_id is not None and is_blocked(anonymous_id, further)
 
 
 def _with_ids(event: StitchedEvent, further: frozenset[str]) -> StitchedEvent | Rejected:

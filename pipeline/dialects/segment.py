@@ -19,14 +19,6 @@ from topics.raw import EMPTY_OBJECT, Stamp
 from topics.rejected import Reason
 from topics.stitched import EventType, StitchedEvent
 
-try:
-    from pipeline.dialects.segment_plain import read_plain_call
-except ImportError:  # whipstitch was installed where there is no C compiler
-
-    def read_plain_call(value: bytes, stamp: Stamp) -> StitchedEvent | None:
-        return None
-
-
 _EVENT_NAMES: Final[dict[str | None, str]] = {
     "identify": "$identify",
     "page": "$page",
@@ -60,16 +52,10 @@ _decode_call = msgspec.json.Decoder(_Call).decode
 
 
 def read_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
-    """One call as its client wrote it, and what the ingress stamped, as an event; nobody is attributed yet. The bytes
-    are valid UTF-8.
+    """One call as its client wrote it, and what the ingress stamped, as an event; nobody is attributed yet.
 
-    Raises msgspec.DecodeError (or its ValidationError) and RecursionError where they are not such a call.
+    Raises msgspec.DecodeError (or its ValidationError) and RecursionError where the bytes are not such a call.
     """
-    return read_plain_call(value, stamp) or read_any_call(value, stamp)
-
-
-def read_any_call(value: bytes, stamp: Stamp) -> StitchedEvent | Rejected:
-    """As `read_call`, which it tells what a call means; `segment_plain` is held to it."""
     # A call of a function costs 1 % of this one: what most clients do not say is asked for here, before one is made.
     call = _decode_call(value)
     kind = stamp.call or call.type

@@ -1,4 +1,4 @@
-from topics.raw import Stamp
-from topics.stitched import StitchedEvent
+from topics.records import Headers
+from topics.stitched import PlainEvent
 
-def read_plain_call(value: bytes, stamp: Stamp) -> StitchedEvent | None: ...
+def read_plain(value: bytes | None, headers: Headers, max_event_bytes: int) -> PlainEvent | None: ...

@@ -1,34 +1,40 @@
 # cython: language_level=3, boundscheck=False, initializedcheck=False
-"""Track and identify calls as most clients write them, read in one pass over their bytes: a sixth of what it costs
-`segment.read_call`, which says what a call means. What is not plain is left to it, and what is plain comes to the same.
+"""Track and identify calls as most clients write them, from the record of an ingress to the record of an event, in one
+pass: at a sixth of what `pipeline.validate` and `topics.stitched.encode` take, which say what comes out. What is not
+plain is left to them.
 
 Plain is: JSON without line breaks whose members are of the expected types, ids and names without escapes, instants as
-RFC 3339 text. The bytes are valid UTF-8 already. Python ends them with a NUL, which is a plain part of no JSON: no
-bounds are checked.
+RFC 3339 text, and nothing that would be warned of. Texts are then copied as they are. Python ends bytes with a NUL,
+which is a plain part of no JSON: what reads over them checks no bounds.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
-from libc.string cimport memchr, memcmp, memset, strchr, strncmp
+from cpython.mem cimport PyMem_Realloc
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.string cimport memchr, memcmp, memcpy, memset, strchr, strlen, strncmp
 
 from msgspec import Raw
 
-from pipeline.dialects.segment_context import CHANNELS, captured
+from pipeline.dialects.segment_context import CHANNELS
 from pipeline.instants import LATEST_MS
 from pipeline.session import SESSION_MS
 from pipeline.traits import person_traits
-from topics.raw import EMPTY_OBJECT
-from topics.stitched import StitchedEvent
+from topics.raw import EMPTY_OBJECT, STAMP_HEADER
+from topics.stitched import PlainEvent
 
 ctypedef const unsigned char* Text
 
 cdef struct Span:
     Text at  # NULL where it is not said, or null
-    Py_ssize_t size
+    Py_ssize_t size  # 0 also where it is an empty text
 
 cdef struct Member:
     Span name
     Span value
+
+cdef struct Stamp:
+    Span project_id, message_id, call, dialect, key_kind, ip, user_agent, sent_at, anonymous_id
+    long long received_at
 
 cdef struct Call:
     Span type, user_id, anonymous_id, event, group_id, timestamp, original_timestamp, sent_at, channel
@@ -38,89 +44,198 @@ cdef struct Context:
     Span ip, user_agent, channel, session_id, library_name, library_version
     bint says_ip, says_user_agent, says_channel, has_traits
 
+cdef struct Instants:
+    long long happened, original, sent, received  # Unix milliseconds, or NONE
+
 cdef enum:
     DEEPEST = 64
     ZERO = 48  # the digit
-    UNREADABLE = -1
+    NONE = -1
+    LONGEST_MESSAGE_ID = 100  # bytes; `pipeline.validate` counts characters, of which there are no more
+    AROUND = 2048  # more than the names in a record and its instants take
 
 cdef long long _LATEST_MS = LATEST_MS, _SESSION_MS = SESSION_MS
 
-cdef extern from "Python.h":
-    object PyUnicode_FromFormat(const char* format, ...)
 
-
-def read_plain_call(bytes value, stamp):
-    """The event of `segment.read_call`, or None where that has to be asked. Raises nothing that it would not."""
+def read_plain(value, headers, Py_ssize_t max_event_bytes):
+    """The event of a record of `events.raw`, or None where `pipeline.validate.validate` has to be asked. It may name a
+    placeholder still."""
+    cdef Stamp stamp
     cdef Call call
     cdef Context seen
-    cdef long long original = UNREADABLE, sent = UNREADABLE, received = stamp.received_at_ms, timestamp
-    cdef Span happened, sent_at
+    cdef Instants at
+    if len(headers) != 1 or type(value) is not bytes or len(value) > max_event_bytes:
+        return None
+    name, header = headers[0]
+    if name != STAMP_HEADER or type(header) is not bytes:
+        return None
+    memset(&stamp, 0, sizeof(Stamp))
     memset(&call, 0, sizeof(Call))
     memset(&seen, 0, sizeof(Context))
-    if not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &call):
+    if not _read_stamp(<Text>PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header), &stamp):
         return None
-    kind = stamp.call or _text(call.type)
-    is_track = kind == "track"
-    if not is_track and kind != "identify":
+    if not _is_utf8(value) or not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &call):
         return None
     if call.context.at != NULL and not _read_context(call.context.at, &seen):
         return None
-    # Step 1. When it happened.
-    happened = call.original_timestamp if call.original_timestamp.size else call.timestamp
-    sent_at = call.sent_at if call.sent_at.size else _span_of(stamp.sent_at)
-    if happened.size:
-        original = _instant(happened.at, happened.size)
-        if original == UNREADABLE:
-            return None
-    if sent_at.size:
-        sent = _instant(sent_at.at, sent_at.size)
-        if sent == UNREADABLE:
-            return None
-    timestamp = _corrected(received, sent, original)
-    # Step 2. Who did what.
-    anonymous_id, user_id = _text(call.anonymous_id), _text(call.user_id)
-    traits = _object(call.traits)
-    warnings = ()
-    if is_track:
-        event_name = _text(call.event)
-        if event_name is None:
-            return None
-    else:
-        if user_id is None or seen.has_traits:
-            return None
-        event_name, told = "$identify", []
-        traits = person_traits(traits, EMPTY_OBJECT, user_id, told)
-        warnings = tuple(told)
-    # Step 3. Where.
-    context = _with_captured(&call, &seen, stamp)
-    if context is None:
+    if not _is_whole(&stamp, &call, &seen) or not _read_instants(&stamp, &call, &at):
         return None
-    integrations = stamp.integrations
-    if call.integrations.at != NULL:
-        if integrations is not EMPTY_OBJECT:
-            return None
-        integrations = _object(call.integrations)
-    return StitchedEvent(
-        stamp.project_id,
-        stamp.message_id,
+    if not _has_plain_context(&stamp, &call, &seen):
+        return None
+    traits = _traits(&call)
+    if traits is None:
+        return None
+    return _event(value, PyBytes_GET_SIZE(header), &stamp, &call, &seen, &at, traits)
+
+
+cdef bint _is_utf8(bytes value):
+    if value.isascii():
+        return True
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+cdef bint _is_whole(Stamp* stamp, Call* call, Context* seen) noexcept nogil:
+    """Whether it is a track with a name of its own or an identify with a user, and somebody's."""
+    call.type = stamp.call if stamp.call.size else call.type
+    if stamp.message_id.size > LONGEST_MESSAGE_ID or not (call.anonymous_id.size or call.user_id.size):
+        return False
+    if _equals(call.type, b"track", 5):
+        return call.event.size > 0 and call.event.at[0] != b"$"  # the reserved names begin so
+    if not _equals(call.type, b"identify", 8):
+        return False
+    return call.user_id.size > 0 and call.properties.at == NULL and not seen.has_traits
+
+
+cdef bint _read_instants(Stamp* stamp, Call* call, Instants* at) noexcept nogil:
+    cdef Span happened = call.original_timestamp if call.original_timestamp.size else call.timestamp
+    cdef Span sent = call.sent_at if call.sent_at.size else stamp.sent_at
+    at.received, at.original, at.sent = stamp.received_at, _instant(happened), _instant(sent)
+    at.happened = _corrected(at.received, at.sent, at.original)
+    return (at.original != NONE or not happened.size) and (at.sent != NONE or not sent.size)
+
+
+cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
+    """Whether what belongs into it beside what the client said can be put in front. Of the stamp and the call, the
+    members that do not belong there are taken out."""
+    if _equals(stamp.key_kind, b"secret", 6) or seen.ip.size:
+        stamp.ip.at = NULL
+    if _equals(stamp.key_kind, b"secret", 6) or seen.user_agent.size:
+        stamp.user_agent.at = NULL
+    for said in (_text(seen.channel), _text(call.channel)):
+        if said is not None and said not in CHANNELS:
+            return False
+    if seen.channel.size or not call.channel.size:
+        call.channel.at = NULL
+    if (stamp.ip.at and seen.says_ip) or (stamp.user_agent.at and seen.says_user_agent):
+        return False
+    return not (call.channel.at and seen.says_channel)
+
+
+cdef object _traits(Call* call):
+    """None where there is something to warn of."""
+    given = b"{}" if call.traits.at == NULL else _bytes(call.traits)
+    if _equals(call.type, b"track", 5):
+        return given
+    warnings = []
+    traits = person_traits(Raw(given) if call.traits.at else EMPTY_OBJECT, EMPTY_OBJECT, _text(call.user_id), warnings)
+    return None if warnings else bytes(traits)
+
+
+cdef object _event(
+    bytes value, Py_ssize_t stamp_size, Stamp* stamp, Call* call, Context* seen, Instants* at, bytes traits
+):
+    """A record of `events.stitched` in two parts, in the order of the fields of `StitchedEvent`."""
+    # Of the call: its bytes as they are, its members, one of them again as the session, and what is in its context.
+    cdef char* start = _room_for(4 * PyBytes_GET_SIZE(value) + stamp_size + PyBytes_GET_SIZE(traits) + AROUND)
+    cdef char* p = start
+    cdef bint is_track = _equals(call.type, b"track", 5)
+    p = _put_text(_put(p, b'{"project_id":'), stamp.project_id)
+    p = _put_text(_put(p, b',"message_id":'), stamp.message_id)
+    p = _put_text(_put(p, b',"type":'), call.type)
+    p = _put(p, b',"event_name":')
+    p = _put_text(p, call.event) if is_track else _put(p, b'"$identify"')
+    p = _put_text(_put(p, b',"anonymous_id":'), call.anonymous_id)
+    p = _put_text(_put(p, b',"user_id":'), call.user_id)
+    p = _put(p, b',"stitched_user_id":')
+    before = PyBytes_FromStringAndSize(start, p - start)
+    p = _put_session(_put(start, b',"session_id":'), call, seen, at.happened)
+    p = _put_seconds(_put(p, b',"timestamp":'), at.happened)
+    p = _put_seconds(_put(p, b',"original_timestamp":'), at.original)
+    p = _put_seconds(_put(p, b',"sent_at":'), at.sent)
+    p = _put_seconds(_put(p, b',"received_at":'), at.received)
+    p = _put_object(_put(p, b',"properties":'), call.properties)
+    p = _put_bytes(_put(p, b',"traits":'), <Text>PyBytes_AS_STRING(traits), PyBytes_GET_SIZE(traits))
+    p = _put_context(_put(p, b',"context":'), stamp, call)
+    p = _put_object(_put(p, b',"integrations":'), call.integrations)
+    p = _put_library(_put(p, b',"library":'), seen)
+    p = _put(p, b',"warnings":[],"raw":')
+    p = _put_bytes(p, <Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    p = _put(p, b"}")
+    user_id = _text(call.user_id)
+    return PlainEvent(
+        _text(stamp.project_id),
+        _text(stamp.message_id),
         "track" if is_track else "identify",
-        event_name,
-        anonymous_id,
+        _text(call.anonymous_id),
         user_id,
         user_id,
-        _text(seen.session_id) or _session(anonymous_id, timestamp),
-        timestamp / 1000.0,
-        None if original == UNREADABLE else original / 1000.0,
-        None if sent == UNREADABLE else sent / 1000.0,
-        received / 1000.0,
-        _object(call.properties),
-        traits,
-        context,
-        integrations,
-        _library(&seen),
-        warnings,
-        Raw(value),
+        at.happened / 1000.0,
+        at.received / 1000.0,
+        before,
+        PyBytes_FromStringAndSize(start, p - start),
     )
+
+
+# What the record of an ingress says.
+
+
+cdef bint _read_stamp(Text p, Py_ssize_t size, Stamp* stamp) noexcept nogil:
+    cdef Text end = p + size
+    cdef Member m
+    cdef bint is_plain
+    stamp.received_at = NONE
+    if not _is_plain_ascii(p, size):
+        return False
+    p = _into_object(p)
+    if p == NULL:
+        return False
+    while p[0] != b"}":
+        p = _member(p, &m, 1)
+        if p == NULL:
+            return False
+        if _equals(m.name, b"project_id", 10):
+            is_plain = _take_text(&m, &stamp.project_id)
+        elif _equals(m.name, b"message_id", 10):
+            is_plain = _take_text(&m, &stamp.message_id)
+        elif _equals(m.name, b"received_at_ms", 14):
+            stamp.received_at = _number(m.value)
+            is_plain = stamp.received_at != NONE
+        elif _equals(m.name, b"dialect", 7):
+            is_plain = _take_text(&m, &stamp.dialect) and _equals(stamp.dialect, b"segment", 7)
+        elif _equals(m.name, b"call", 4):
+            is_plain = m.value.at[0] == b'"' and _take_text(&m, &stamp.call)
+        elif _equals(m.name, b"key_kind", 8):
+            is_plain = _take_text(&m, &stamp.key_kind)
+            is_plain = is_plain and (
+                _equals(stamp.key_kind, b"secret", 6) or _equals(stamp.key_kind, b"public", 6)
+            )
+        elif _equals(m.name, b"ip", 2):
+            is_plain = _take_text(&m, &stamp.ip)
+        elif _equals(m.name, b"user_agent", 10):
+            is_plain = _take_text(&m, &stamp.user_agent)
+        elif _equals(m.name, b"sent_at", 7):
+            is_plain = _take_text(&m, &stamp.sent_at)
+        elif _equals(m.name, b"anonymous_id", 12):
+            is_plain = _take_text(&m, &stamp.anonymous_id)
+        else:
+            is_plain = False
+        if not is_plain:
+            return False
+    return p + 1 == end and stamp.received_at != NONE and stamp.project_id.size > 0 and stamp.message_id.size > 0
 
 
 cdef bint _read_call(Text p, Py_ssize_t size, Call* call) noexcept nogil:
@@ -137,34 +252,34 @@ cdef bint _read_call(Text p, Py_ssize_t size, Call* call) noexcept nogil:
         p = _member(p, &m, 1)
         if p == NULL:
             return False
-        if _is(&m, b"type", 4):
+        if _equals(m.name, b"type", 4):
             is_plain = _take_text(&m, &call.type)
-        elif _is(&m, b"event", 5):
+        elif _equals(m.name, b"event", 5):
             is_plain = _take_text(&m, &call.event)
-        elif _is(&m, b"userId", 6):
+        elif _equals(m.name, b"userId", 6):
             is_plain = _take_text(&m, &call.user_id)
-        elif _is(&m, b"sentAt", 6):
+        elif _equals(m.name, b"sentAt", 6):
             is_plain = _take_text(&m, &call.sent_at)
-        elif _is(&m, b"traits", 6):
+        elif _equals(m.name, b"traits", 6):
             is_plain = _take_object(&m, &call.traits)
-        elif _is(&m, b"groupId", 7):
+        elif _equals(m.name, b"groupId", 7):
             is_plain = _take_text(&m, &call.group_id)
-        elif _is(&m, b"channel", 7):
+        elif _equals(m.name, b"channel", 7):
             is_plain = _take_text(&m, &call.channel)
-        elif _is(&m, b"context", 7):
+        elif _equals(m.name, b"context", 7):
             is_plain = _take_object(&m, &call.context)
-        elif _is(&m, b"timestamp", 9):
+        elif _equals(m.name, b"timestamp", 9):
             is_plain = _take_text(&m, &call.timestamp)
-        elif _is(&m, b"properties", 10):
+        elif _equals(m.name, b"properties", 10):
             is_plain = _take_object(&m, &call.properties)
-        elif _is(&m, b"anonymousId", 11):
+        elif _equals(m.name, b"anonymousId", 11):
             is_plain = _take_text(&m, &call.anonymous_id)
-        elif _is(&m, b"integrations", 12):
+        elif _equals(m.name, b"integrations", 12):
             is_plain = _take_object(&m, &call.integrations)
-        elif _is(&m, b"originalTimestamp", 17):
+        elif _equals(m.name, b"originalTimestamp", 17):
             is_plain = _take_text(&m, &call.original_timestamp)
         else:
-            is_plain = _is_unknown(&m) and not _is(&m, b"previousId", 10)
+            is_plain = _is_unknown(&m) and not _equals(m.name, b"previousId", 10)
         if not is_plain:
             return False
     return _after_space(p + 1) == end
@@ -177,22 +292,22 @@ cdef bint _read_context(Text p, Context* seen) noexcept nogil:
     p = _into_object(p)
     while p[0] != b"}":
         p = _member(p, &m, 1)
-        if _is(&m, b"ip", 2):
+        if _equals(m.name, b"ip", 2):
             seen.says_ip = True
             is_plain = _take_text(&m, &seen.ip)
-        elif _is(&m, b"userAgent", 9):
+        elif _equals(m.name, b"userAgent", 9):
             seen.says_user_agent = True
             is_plain = _take_text(&m, &seen.user_agent)
-        elif _is(&m, b"channel", 7):
+        elif _equals(m.name, b"channel", 7):
             seen.says_channel = True
             is_plain = _take_text(&m, &seen.channel)
-        elif _is(&m, b"sessionId", 9):
+        elif _equals(m.name, b"sessionId", 9):
             is_plain = _take_text(&m, &seen.session_id)
-        elif _is(&m, b"library", 7):
+        elif _equals(m.name, b"library", 7):
             is_plain = m.value.at[0] == b"{" and _read_library(m.value.at, seen)
-        elif _is(&m, b"traits", 6):
+        elif _equals(m.name, b"traits", 6):
             seen.has_traits = is_plain = True
-        elif _is(&m, b"active", 6):
+        elif _equals(m.name, b"active", 6):
             is_plain = m.value.at[0] == b"t" or m.value.at[0] == b"f"
         else:
             is_plain = _is_unknown(&m)
@@ -208,9 +323,9 @@ cdef bint _read_library(Text p, Context* seen) noexcept nogil:
     p = _into_object(p)
     while p[0] != b"}":
         p = _member(p, &m, 1)
-        if _is(&m, b"name", 4):
+        if _equals(m.name, b"name", 4):
             is_plain = _take_text(&m, &seen.library_name)
-        elif _is(&m, b"version", 7):
+        elif _equals(m.name, b"version", 7):
             is_plain = _take_text(&m, &seen.library_version)
         else:
             is_plain = _is_unknown(&m)
@@ -219,60 +334,26 @@ cdef bint _read_library(Text p, Context* seen) noexcept nogil:
     return True
 
 
-cdef object _with_captured(Call* call, Context* seen, stamp):
-    """The context with what belongs into it beside what the client said; None where that is more than to put it in
-    front."""
-    channel, said = _text(call.channel), _text(seen.channel) or _text(call.channel)
-    if stamp.context is not EMPTY_OBJECT or (said is not None and said not in CHANNELS):
-        return None
-    ip = user_agent = None
-    if stamp.key_kind == "public":
-        ip = None if seen.ip.size else stamp.ip
-        user_agent = None if seen.user_agent.size else stamp.user_agent
-    if seen.channel.size:
-        channel = None
-    if channel is None and ip is None and user_agent is None:
-        return _object(call.context)
-    if (
-        (channel is not None and seen.says_channel)
-        or (ip is not None and seen.says_ip)
-        or (user_agent is not None and seen.says_user_agent)
-    ):
-        return None
-    opening = captured(channel, ip, user_agent)
-    if call.context.at == NULL or _into_object(call.context.at)[0] == b"}":
-        return Raw(opening[:-1] + b"}")
-    return Raw(opening + PyBytes_FromStringAndSize(<const char*>call.context.at + 1, call.context.size - 1))
-
-
-cdef object _session(anonymous_id, long long timestamp):
-    """`pipeline.session.session_of`."""
-    if anonymous_id is None:
-        return None
-    return PyUnicode_FromFormat("%U-%lld", <void*>anonymous_id, timestamp // _SESSION_MS)
-
-
-cdef object _library(Context* seen):
-    name, version = _text(seen.library_name), _text(seen.library_version)
-    return f"{name}/{version}" if name and version else name
+# Instants.
 
 
 cdef long long _corrected(long long received, long long sent, long long original) noexcept nogil:
     """`pipeline.instants.corrected`."""
-    if original == UNREADABLE:
+    if original == NONE:
         return received
-    cdef long long happened = original if sent == UNREADABLE else received - sent + original
+    cdef long long happened = original if sent == NONE else received - sent + original
     return max(0, min(happened, received))
 
 
-cdef long long _instant(Text p, Py_ssize_t size) noexcept nogil:
-    """Unix milliseconds of `2026-01-31T12:34:56[.123[456]](Z|+01:00)`; UNREADABLE where it is not of that form, or not
-    one that `pipeline.instants.read_instant` takes."""
+cdef long long _instant(Span text) noexcept nogil:
+    """Unix milliseconds of `2026-01-31T12:34:56[.123[456]](Z|+01:00)`; NONE where it is not of that form, or not one
+    that `pipeline.instants.read_instant` takes."""
+    cdef Text p = text.at
     cdef int year, month, day, hour, minute, second, earlier, micros = 0, offset = 0
     cdef long long days, ms
-    cdef Text end = p + size
-    if size < 20 or p[4] != b"-" or p[7] != b"-" or p[10] != b"T" or p[13] != b":" or p[16] != b":":
-        return UNREADABLE
+    cdef Text end = p + text.size
+    if text.size < 20 or p[4] != b"-" or p[7] != b"-" or p[10] != b"T" or p[13] != b":" or p[16] != b":":
+        return NONE
     year, month, day = _digits(p, 4), _digits(p + 5, 2), _digits(p + 8, 2)
     hour, minute, second = _digits(p + 11, 2), _digits(p + 14, 2), _digits(p + 17, 2)
     p += 19
@@ -284,20 +365,20 @@ cdef long long _instant(Text p, Py_ssize_t size) noexcept nogil:
         p += 4
     if end - p == 6 and (p[0] == b"+" or p[0] == b"-") and p[3] == b":":
         if not (0 <= _digits(p + 1, 2) < 24 and 0 <= _digits(p + 4, 2) < 60):
-            return UNREADABLE
+            return NONE
         offset = 60 * _digits(p + 1, 2) + _digits(p + 4, 2)
         offset = -offset if p[0] == b"-" else offset
     elif end - p != 1 or p[0] != b"Z":
-        return UNREADABLE
+        return NONE
     if year < 1 or month < 1 or month > 12 or day < 1 or day > _days_in(year, month) or micros < 0:
-        return UNREADABLE
+        return NONE
     if not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60):
-        return UNREADABLE
+        return NONE
     days = 365 * (year - 1) + (year - 1) // 4 - (year - 1) // 100 + (year - 1) // 400 - 719162
     for earlier in range(1, month):
         days += _days_in(year, earlier)
     ms = (((days + day - 1) * 24 + hour) * 60 + minute - offset) * 60_000 + second * 1000 + (micros + 500) // 1000
-    return ms if 0 <= ms <= _LATEST_MS else UNREADABLE
+    return ms if 0 <= ms <= _LATEST_MS else NONE
 
 
 cdef int _days_in(int year, int month) noexcept nogil:
@@ -314,6 +395,120 @@ cdef int _digits(Text p, int count) noexcept nogil:
             return -1_000_000
         number = 10 * number + (p[at] - ZERO)
     return number
+
+
+# Python's own.
+
+
+cdef object _text(Span text):
+    """None where it is not said, or empty."""
+    return PyUnicode_DecodeUTF8(<const char*>text.at, text.size, NULL) if text.size else None
+
+
+cdef bytes _bytes(Span text):
+    return PyBytes_FromStringAndSize(<const char*>text.at, text.size)
+
+
+# What is written. Each of these goes to what is behind it.
+
+cdef char* _room = NULL
+cdef Py_ssize_t _room_size = 0
+
+
+cdef char* _room_for(Py_ssize_t size) except NULL:
+    """Room of this module's own, which holds until it is asked for again."""
+    global _room, _room_size
+    if size > _room_size:
+        _room = <char*>PyMem_Realloc(_room, size)
+        if _room == NULL:
+            _room_size = 0
+            raise MemoryError
+        _room_size = size
+    return _room
+
+
+cdef char* _put_bytes(char* p, Text text, Py_ssize_t size) noexcept nogil:
+    memcpy(p, text, size)
+    return p + size
+
+
+cdef inline char* _put(char* p, const char* text) noexcept nogil:
+    return _put_bytes(p, <Text>text, strlen(text))
+
+
+cdef char* _put_text(char* p, Span text) noexcept nogil:
+    """null where it is not said, or empty."""
+    if not text.size:
+        return _put(p, b"null")
+    return _put_said(p, text)
+
+
+cdef char* _put_said(char* p, Span text) noexcept nogil:
+    return _put(_put_bytes(_put(p, b'"'), text.at, text.size), b'"')
+
+
+cdef char* _put_object(char* p, Span text) noexcept nogil:
+    return _put(p, b"{}") if text.at == NULL else _put_bytes(p, text.at, text.size)
+
+
+cdef char* _put_number(char* p, long long number) noexcept nogil:
+    cdef char digits[20]
+    cdef int at = 20
+    while True:
+        at -= 1
+        digits[at] = ZERO + number % 10
+        number //= 10
+        if number == 0:
+            return _put_bytes(p, <Text>digits + at, 20 - at)
+
+
+cdef char* _put_seconds(char* p, long long ms) noexcept nogil:
+    """As a decimal without zeros at its end, but for a first one."""
+    cdef int thousandths, digit
+    if ms == NONE:
+        return _put(p, b"null")
+    p = _put(_put_number(p, ms // 1000), b".")
+    thousandths = ms % 1000
+    for digit in range(3):
+        p[0] = ZERO + thousandths // 100
+        p += 1
+        thousandths = thousandths % 100 * 10
+        if thousandths == 0:
+            break
+    return p
+
+
+cdef char* _put_session(char* p, Call* call, Context* seen, long long happened) noexcept nogil:
+    """As `pipeline.session.session_of`, where the client does not say one."""
+    if seen.session_id.size or not call.anonymous_id.size:
+        return _put_text(p, seen.session_id)
+    p = _put(_put_bytes(_put(p, b'"'), call.anonymous_id.at, call.anonymous_id.size), b"-")
+    return _put(_put_number(p, happened // _SESSION_MS), b'"')
+
+
+cdef char* _put_context(char* p, Stamp* stamp, Call* call) noexcept nogil:
+    """The context with what belongs into it in front."""
+    cdef bint is_empty = call.context.at == NULL or _into_object(call.context.at)[0] == b"}"
+    cdef char* start = p
+    if call.channel.at == NULL and stamp.ip.at == NULL and stamp.user_agent.at == NULL:
+        return _put_object(p, call.context)
+    p = _put(p, b"{")
+    if call.channel.at:
+        p = _put(_put_said(_put(p, b'"channel":'), call.channel), b",")
+    if stamp.ip.at:
+        p = _put(_put_said(_put(p, b'"ip":'), stamp.ip), b",")
+    if stamp.user_agent.at:
+        p = _put(_put_said(_put(p, b'"userAgent":'), stamp.user_agent), b",")
+    if is_empty:
+        return _put(p - 1, b"}")
+    return _put_bytes(p, call.context.at + 1, call.context.size - 1)
+
+
+cdef char* _put_library(char* p, Context* seen) noexcept nogil:
+    if not seen.library_name.size or not seen.library_version.size:
+        return _put_text(p, seen.library_name)
+    p = _put(_put_bytes(_put(p, b'"'), seen.library_name.at, seen.library_name.size), b"/")
+    return _put(_put_bytes(p, seen.library_version.at, seen.library_version.size), b'"')
 
 
 # Members of an object.
@@ -352,8 +547,8 @@ cdef Text _member(Text p, Member* m, int depth) noexcept nogil:
     return p if p[0] == b'"' else NULL
 
 
-cdef bint _is(Member* m, const char* name, Py_ssize_t size) noexcept nogil:
-    return m.name.size == size and memcmp(m.name.at, name, size) == 0
+cdef bint _equals(Span text, const char* other, Py_ssize_t size) noexcept nogil:
+    return text.size == size and memcmp(text.at, other, size) == 0
 
 
 cdef bint _is_unknown(Member* m) noexcept nogil:
@@ -375,24 +570,6 @@ cdef bint _take_text(Member* m, Span* text) noexcept nogil:
 cdef bint _take_object(Member* m, Span* value) noexcept nogil:
     value[0] = m.value
     return m.value.at[0] == b"{"
-
-
-cdef object _text(Span text):
-    """None where it is not said, or empty."""
-    return PyUnicode_DecodeUTF8(<const char*>text.at, text.size, NULL) if text.size else None
-
-
-cdef Span _span_of(object text):
-    cdef Span span = Span(NULL, 0)
-    if text is not None:
-        span.at = <Text>PyUnicode_AsUTF8AndSize(text, &span.size)
-    return span
-
-
-cdef object _object(Span value):
-    if value.at == NULL:
-        return EMPTY_OBJECT
-    return Raw(PyBytes_FromStringAndSize(<const char*>value.at, value.size))
 
 
 # JSON that is read over. Each of these goes to what is behind it, or to NULL where it is not plain.
@@ -427,6 +604,14 @@ cdef bint _has_control_characters(Text p, Py_ssize_t size) noexcept nogil:
     for at in range(size):
         found |= p[at] < 0x20
     return found
+
+
+cdef bint _is_plain_ascii(Text p, Py_ssize_t size) noexcept nogil:
+    cdef unsigned char found = 0
+    cdef Py_ssize_t at
+    for at in range(size):
+        found |= (p[at] < 0x20) | (p[at] >= 0x80)
+    return not found
 
 
 cdef Text _after_string(Text p) noexcept nogil:
@@ -495,6 +680,19 @@ cdef Text _after_number(Text p) noexcept nogil:
     if p[0] == b".":
         p = _after_digits(p + 1) if b"0" <= p[1] <= b"9" else NULL
     return NULL if p != NULL and (p[0] == b"e" or p[0] == b"E") else p
+
+
+cdef long long _number(Span text) noexcept nogil:
+    """A whole number of at most 15 digits; NONE where it is none."""
+    cdef long long number = 0
+    cdef Py_ssize_t at
+    if text.size > 15:
+        return NONE
+    for at in range(text.size):
+        if not b"0" <= text.at[at] <= b"9":
+            return NONE
+        number = 10 * number + (text.at[at] - ZERO)
+    return number
 
 
 cdef Text _after_digits(Text p) noexcept nogil:
