@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, initializedcheck=False, cdivision=True
 """Track and identify calls as most clients write them, from the record of an ingress to the record of an event, in one
 pass: at a sixth of what `pipeline.validate` and `topics.stitched.encode` take, which say what comes out. What is not
 plain is left to them.
@@ -51,6 +51,8 @@ cdef enum:
     DEEPEST = 64
     ZERO = 48  # the digit
     NONE = -1
+    CONTROL = 1
+    NOT_ASCII = 0x80
     LONGEST_MESSAGE_ID = 100  # bytes; `pipeline.validate` counts characters, of which there are no more
     AROUND = 2048  # more than the names in a record and its instants take
 
@@ -74,7 +76,7 @@ def read_plain(value, headers, Py_ssize_t max_event_bytes):
     memset(&seen, 0, sizeof(Context))
     if not _read_stamp(<Text>PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header), &stamp):
         return None
-    if not _is_utf8(value) or not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &call):
+    if not _is_utf8_without_breaks(value) or not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &call):
         return None
     if call.context.at != NULL and not _read_context(call.context.at, &seen):
         return None
@@ -88,13 +90,15 @@ def read_plain(value, headers, Py_ssize_t max_event_bytes):
     return _event(value, PyBytes_GET_SIZE(header), &stamp, &call, &seen, &at, traits)
 
 
-cdef bint _is_utf8(bytes value):
-    if value.isascii():
-        return True
-    try:
-        value.decode()
-    except UnicodeDecodeError:
+cdef bint _is_utf8_without_breaks(bytes value):
+    cdef unsigned char found = _special(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    if found & CONTROL:
         return False
+    if found & NOT_ASCII:
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return False
     return True
 
 
@@ -198,7 +202,7 @@ cdef bint _read_stamp(Text p, Py_ssize_t size, Stamp* stamp) noexcept nogil:
     cdef Member m
     cdef bint is_plain
     stamp.received_at = NONE
-    if not _is_plain_ascii(p, size):
+    if _special(p, size):
         return False
     p = _into_object(p)
     if p == NULL:
@@ -243,8 +247,6 @@ cdef bint _read_call(Text p, Py_ssize_t size, Call* call) noexcept nogil:
     cdef Text end = p + size
     cdef Member m
     cdef bint is_plain
-    if _has_control_characters(p, size):
-        return False
     p = _into_object(_after_space(p))
     if p == NULL:
         return False
@@ -597,21 +599,13 @@ cdef Text _after_value(Text p, int depth) noexcept nogil:
     return _after_number(p)
 
 
-cdef bint _has_control_characters(Text p, Py_ssize_t size) noexcept nogil:
-    """A loop that compilers make a vector's: sixteen bytes at once."""
+cdef unsigned char _special(Text p, Py_ssize_t size) noexcept nogil:
+    """Whether there is a character of CONTROL, of NOT_ASCII. A loop that compilers make a vector's, many bytes at once."""
     cdef unsigned char found = 0
     cdef Py_ssize_t at
     for at in range(size):
-        found |= p[at] < 0x20
+        found |= (p[at] & NOT_ASCII) | (p[at] < 0x20)
     return found
-
-
-cdef bint _is_plain_ascii(Text p, Py_ssize_t size) noexcept nogil:
-    cdef unsigned char found = 0
-    cdef Py_ssize_t at
-    for at in range(size):
-        found |= (p[at] < 0x20) | (p[at] >= 0x80)
-    return not found
 
 
 cdef Text _after_string(Text p) noexcept nogil:
