@@ -1,4 +1,4 @@
-FROM python:3.11-slim AS build
+FROM python:3.11 AS build
 WORKDIR /src
 COPY requirements.lock .
 RUN python -m venv /opt/whipstitch && \

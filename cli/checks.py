@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -46,6 +47,13 @@ def versions() -> Iterator[Check]:
     names = ("whipstitch", "faust-streaming", "aiokafka", "chdb", "clickhouse-driver")
     listed = ", ".join(f"{name} {version(name)}" for name in names)
     yield Check("versions", True, f"{listed}, Python {platform.python_version()} on {platform.platform(terse=True)}")
+
+
+def compiled() -> Iterator[Check]:
+    """Whether the reader of plain calls is there; all is well without it, and slower."""
+    is_there = find_spec("pipeline.dialects.segment_plain") is not None
+    mend = "no; a worker takes half as long again: install a C compiler and Python's headers (Debian: gcc, python3-dev)"
+    yield Check("compiled", True, "yes" if is_there else f"{mend}, then whipstitch once more")
 
 
 def disk(folder: Path) -> Iterator[Check]:

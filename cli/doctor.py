@@ -72,6 +72,7 @@ def _shown(field: str, value: object) -> str:
 
 def _all_checks(settings: Settings) -> Iterator[Check]:
     yield from checks.versions()
+    yield from checks.compiled()
     yield from checks.disk(settings.data)
     yield from checks.kafka(settings)
     yield from checks.store(settings)

@@ -27,7 +27,6 @@ from topics.records import RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import Event, PlainEvent, StitchedEvent
 
-
 _EVENTS: Final = (PlainEvent, StitchedEvent)
 
 

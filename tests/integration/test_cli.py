@@ -173,6 +173,7 @@ def test_doctor_tells_each_part_that_does_not_run_and_finds_the_rest_well() -> N
     assert not told["ok"]
     assert well == {
         "versions": True,
+        "compiled": True,
         "disk": True,
         "kafka": True,
         "topics": True,
