@@ -94,10 +94,9 @@ def answers(port: int, folder: Path) -> bool:
             connection.sendall(struct.pack(">i", len(message)) + message)
             with connection.makefile("rb") as replies:
                 (length,) = struct.unpack(">i", replies.read(4))
-                reply = replies.read(length)
-    except (OSError, struct.error):
+                told = MetadataRequest_v2.RESPONSE_TYPE.decode(io.BytesIO(replies.read(length)[4:]))
+    except (OSError, struct.error, ValueError):  # nobody is there, or goes before all is said, or says something else
         return False
-    told = MetadataRequest_v2.RESPONSE_TYPE.decode(io.BytesIO(reply[4:]))
     is_ours = f"cluster.id={told.cluster_id}" in (folder / _DATA / _CLUSTER).read_text().splitlines()
     return is_ours and any(broker[2] == port for broker in told.brokers)
 

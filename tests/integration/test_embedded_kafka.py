@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -159,6 +162,16 @@ def test_a_broker_left_behind_is_stopped_and_its_data_taken_over(tmp_path: Path)
         assert "stopped the Kafka that an earlier run left behind" in told
         assert orphan.process.poll() is not None
         assert consume(kafka, "events") == [b"one"]
+
+
+@pytest.mark.parametrize("reply", [b"", b"\0", struct.pack(">i", 64) + b"\0" * 8, struct.pack(">i", 8) + b"\xff" * 8])
+def test_who_says_half_of_an_answer_or_none_is_no_broker(tmp_path: Path, reply: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(answers, server.getsockname()[1], tmp_path)
+        with server.accept()[0] as connection:
+            connection.recv(1024)
+            connection.sendall(reply)
+        assert not asked.result()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
