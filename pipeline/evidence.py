@@ -47,7 +47,8 @@ _OF_NO_USER: Final = frozenset({RESET, *_ACTIONS})  # what says something though
 def evidence(event: Event, project: ProjectRules) -> Evidence:
     """All that the event says of who is who."""
     if isinstance(event, PlainEvent):
-        return _of_plain(event, project)
+        link = None if event.user_id is None else _own_link(event, project)
+        return Evidence((link,)) if link is not None else NOTHING
     if event.user_id is None and not event.warnings and event.event_name not in _OF_NO_USER:
         return NOTHING
     if event.event_name in _ACTIONS:
@@ -58,27 +59,17 @@ def evidence(event: Event, project: ProjectRules) -> Evidence:
     return Evidence(() if link is None else (link,), (), _blocked(event, (), project))
 
 
-def _of_plain(event: PlainEvent, project: ProjectRules) -> Evidence:
-    anonymous_id = event.anonymous_id
-    if event.user_id is None or anonymous_id is None or anonymous_id.startswith(SYNTHETIC_PREFIX):
-        return NOTHING
-    if event.type == "identify":
-        return Evidence((_link(event, anonymous_id, event.user_id, links.EXACT),))
-    if project.implicit_links:
-        return Evidence((_link(event, anonymous_id, event.user_id, links.IMPLICIT),))
-    return NOTHING
-
-
-def _own_link(event: StitchedEvent, project: ProjectRules) -> LinkFact | None:
+def _own_link(event: Event, project: ProjectRules) -> LinkFact | None:
     anonymous_id = event.anonymous_id
     if anonymous_id is None or anonymous_id.startswith(SYNTHETIC_PREFIX):
         return None
-    if event.event_name == RESET:
+    if not isinstance(event, PlainEvent) and event.event_name == RESET:
         return _link(event, anonymous_id, None, links.RESET)
     if event.user_id is None:
         return None
     if event.type == "identify":
-        kind = links.FIRST if _is_original_identify(event.properties) else links.EXACT
+        is_first = not isinstance(event, PlainEvent) and _is_original_identify(event.properties)
+        kind = links.FIRST if is_first else links.EXACT
         return _link(event, anonymous_id, event.user_id, kind)
     if project.implicit_links:
         return _link(event, anonymous_id, event.user_id, links.IMPLICIT)

@@ -27,8 +27,6 @@ from topics.records import RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import Event, PlainEvent, StitchedEvent
 
-_EVENTS: Final = (PlainEvent, StitchedEvent)
-
 
 @dataclass(slots=True)
 class Decision:
@@ -75,13 +73,15 @@ def _new_events(
     records: Sequence[RawRecord], seen: SeenIds, claimed: dict[bytes, float], rules: Rules
 ) -> list[Event | Rejected | Dropped | Order]:
     """What each record is. All ids are looked for at once, which costs a tenth of one after another."""
-    outcomes: list[Event | Rejected | Dropped | Order] = [event_of(record, rules) for record in records]
+    outcomes: list[Event | Rejected | Dropped | Order] = []
     events: list[tuple[int, Event]] = []
-    for row, outcome in enumerate(outcomes):
-        if isinstance(outcome, _EVENTS):
-            events.append((row, outcome))
+    for row, record in enumerate(records):
+        outcome = event_of(record, rules)
+        if isinstance(outcome, Rejected):
+            outcomes.append(order_of(record) or outcome)
         else:
-            outcomes[row] = order_of(records[row]) or outcome
+            outcomes.append(outcome)
+            events.append((row, outcome))
     ids = [seen_id(event.project_id, event.message_id) for _, event in events]
     known = seen.known(ids, [event.received_at for _, event in events])
     for (row, event), this_id, is_known in zip(events, ids, known, strict=True):

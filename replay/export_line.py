@@ -11,7 +11,6 @@ import mmap
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -22,24 +21,11 @@ import msgspec
 from replay.errors import Refused
 from topics.names import RAW
 from topics.raw import STAMP_HEADER
-from topics.records import Headers, RawRecord
+from topics.records import PlacedRecord, RawRecord
 
 ZSTD_SUFFIX: Final = ".zst"
 
 _MOST_NESTED: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedRecord:
-    """A record as a consumer would hand it out."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    topic: str = RAW
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,13 +65,14 @@ def line_of(record: RawRecord) -> bytes:
     )
 
 
-def record_of(line: bytes, number: int) -> ExportedRecord:
+def record_of(line: bytes, number: int) -> PlacedRecord:
     """`number` counts lines, and stands for an offset that is not told. Raises msgspec.DecodeError or ValueError."""
     read = _decode(line)
     stamp = [] if isinstance(read.stamp, msgspec.UnsetType) else [(STAMP_HEADER, bytes(read.stamp))]
     value = None if isinstance(read.event, msgspec.UnsetType) else bytes(read.event)
     key = None if read.key is None else read.key.encode()
-    return ExportedRecord(
+    return PlacedRecord(
+        topic=RAW,
         partition=read.partition,
         offset=number if read.offset is None else read.offset,
         timestamp=read.timestamp,
@@ -95,7 +82,7 @@ def record_of(line: bytes, number: int) -> ExportedRecord:
     )
 
 
-def read_lines(paths: Sequence[Path]) -> Iterator[ExportedRecord]:
+def read_lines(paths: Sequence[Path]) -> Iterator[PlacedRecord]:
     """All records of these files, plain or zstd by their suffix. Raises Refused, which names file and line."""
     number = 0
     for path in paths:

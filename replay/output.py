@@ -6,7 +6,7 @@ rows under the same token, and that a row that the store refuses becomes a dead 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 from uuid import uuid4
 
 import msgspec
@@ -14,6 +14,7 @@ import tenacity
 
 from pipeline.dead_letters import dead_letter, row
 from pipeline.outcome import Rejected
+from pipeline.rows import rows_as_they_are, rows_of_each
 from pipeline.stitch import Decision
 from replay.partition import Decided
 from store import tables
@@ -22,7 +23,7 @@ from store.errors import BadRows, StoreUnavailable
 from store.tables import EDGES, EVENTS, LINKS, REJECTED
 from topics import names
 from topics.raw import read_stamp
-from topics.records import Headers, RawRecord, Record
+from topics.records import PlacedRecord, RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import decode_receipt
 
@@ -33,18 +34,6 @@ WHERE project_id = {{project:String}} AND message_id = {{message:String}}
     AND step = 'sink' AND source_topic = {{topic:String}}
 ORDER BY source_offset LIMIT 1
 """
-
-
-class Output(NamedTuple):
-    """A record that live would publish, and the partition that it would be on."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 @dataclass(slots=True)
@@ -64,11 +53,12 @@ class Outputs:
     def is_full(self, max_rows: int, max_bytes: int) -> bool:
         return self.rows >= max_rows or self.size >= max_bytes
 
-    def of(self, table: str) -> Iterator[Output]:
+    def of(self, table: str) -> Iterator[PlacedRecord]:
+        """The records that live would publish, on the partitions that they would be on."""
         for decided in self.decided:
             for decision in decided.decisions:
                 for key, value, timestamp, headers in _records(decision, table):
-                    yield Output(_TOPIC[table], decided.partition, -1, timestamp, key, value, headers)
+                    yield PlacedRecord(_TOPIC[table], decided.partition, -1, timestamp, key, value, headers)
 
 
 class Inserter:
@@ -96,11 +86,11 @@ class Inserter:
         letters = [*outputs.of(REJECTED), *(self._letter(outputs, *each) for each in refused)]
         self._insert(REJECTED, letters, f"{token}/{REJECTED}")
 
-    def _insert(self, table: str, records: Sequence[Output], token: str) -> list["_Refused"]:
+    def _insert(self, table: str, records: Sequence[PlacedRecord], token: str) -> list["_Refused"]:
         """Store what can be; the rest, found by halving, is answered."""
         if not records:
             return []
-        rows = [row(record) if table == REJECTED else record.value or b"" for record in records]
+        rows = rows_of_each(row)(records) if table == REJECTED else rows_as_they_are(records)
         try:
             self._retrying(self._shadow.insert, table, rows, token)
         except BadRows as error:
@@ -113,7 +103,7 @@ class Inserter:
             return first + self._insert(table, records[middle:], f"{token}>")
         return []
 
-    def _letter(self, outputs: Outputs, record: Output, why: str) -> Output:
+    def _letter(self, outputs: Outputs, record: PlacedRecord, why: str) -> PlacedRecord:
         """The dead letter of a row: at the place where live has put it, or else at that of the record it came of."""
         receipt = decode_receipt(record.value or b"")
         asked = {"project": receipt.project_id, "message": receipt.message_id, "topic": record.topic}
@@ -125,7 +115,7 @@ class Inserter:
         return placed._replace(topic=names.REJECTED, headers=headers)
 
 
-_Refused: TypeAlias = tuple[Output, str]
+_Refused: TypeAlias = tuple[PlacedRecord, str]
 """A row that the store does not take, and what it said."""
 
 

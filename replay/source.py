@@ -11,11 +11,11 @@ from typing import Protocol
 from broker.scan import scanner
 from pipeline.settings import Settings
 from replay.errors import Refused
-from replay.export_line import ExportedRecord, read_lines
+from replay.export_line import read_lines
 from replay.state import Replay
 from topics.keys import partition_of
 from topics.names import RAW
-from topics.records import RawRecord
+from topics.records import PlacedRecord, RawRecord
 
 FILE_PARTITIONS = 16
 """Into how many the records of files are parted, by their keys as Kafka would."""
@@ -82,9 +82,9 @@ class Files:
                 if behind > positions[partition]:
                     yield Batch(partition, found, behind)
 
-    def _pieces(self) -> Iterator[tuple[int, list[ExportedRecord]]]:
+    def _pieces(self) -> Iterator[tuple[int, list[PlacedRecord]]]:
         """So many records at once, each with the number of the first one's line."""
-        line, piece = 0, list[ExportedRecord]()
+        line, piece = 0, list[PlacedRecord]()
         for record in read_lines(self._paths):
             piece.append(record)
             if len(piece) == _LINES_AT_ONCE:

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 STAMP_HEADER = "whipstitch"
+MAX_MESSAGE_ID = 100  # characters; a dialect may allow more
 
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 

@@ -31,7 +31,9 @@ class RawRecord(Protocol):
     def headers(self) -> Headers: ...
 
 
-class _WrittenRecord(NamedTuple):
+class PlacedRecord(NamedTuple):
+    """A record at its place in a topic, as a consumer would hand it out."""
+
     topic: str
     partition: int
     offset: int
@@ -67,4 +69,4 @@ class Written(Sequence[RawRecord]):
             return [self[row] for row in range(len(self))[at]]
         row = range(len(self))[at]
         key, value, timestamp, headers = self._records[row]
-        return _WrittenRecord(self._topic, self._partition, self.first_offset + row, timestamp, key, value, headers)
+        return PlacedRecord(self._topic, self._partition, self.first_offset + row, timestamp, key, value, headers)

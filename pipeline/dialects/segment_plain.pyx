@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, initializedcheck=False, cdivision=True
 """Track and identify calls as most clients write them, from the record of an ingress to the record of an event, in one
-pass: at a sixth of what `pipeline.validate` and `topics.stitched.encode` take, which say what comes out. What is not
-plain is left to them.
+pass: in a third of the instructions of `pipeline.validate` and `topics.stitched.encode`, which say what comes out. What
+is not plain is left to them.
 
 Plain is: JSON without line breaks whose members are of the expected types, ids and names without escapes, instants as
 RFC 3339 text, and nothing that would be warned of. Texts are then copied as they are. Python ends bytes with a NUL,
@@ -19,7 +19,7 @@ from pipeline.dialects.segment_context import CHANNELS
 from pipeline.instants import LATEST_MS
 from pipeline.session import SESSION_MS
 from pipeline.traits import person_traits
-from topics.raw import EMPTY_OBJECT, STAMP_HEADER
+from topics.raw import EMPTY_OBJECT, MAX_MESSAGE_ID, STAMP_HEADER
 from topics.stitched import PlainEvent
 
 ctypedef const unsigned char* Text
@@ -53,10 +53,10 @@ cdef enum:
     NONE = -1
     CONTROL = 1
     NOT_ASCII = 0x80
-    LONGEST_MESSAGE_ID = 100  # bytes; `pipeline.validate` counts characters, of which there are no more
     AROUND = 2048  # more than the names in a record and its instants take
 
 cdef long long _LATEST_MS = LATEST_MS, _SESSION_MS = SESSION_MS
+cdef Py_ssize_t _MAX_MESSAGE_ID = MAX_MESSAGE_ID  # a stamp is plain in ASCII only: bytes are characters
 
 
 def read_plain(value, headers, Py_ssize_t max_event_bytes):
@@ -105,7 +105,7 @@ cdef bint _is_utf8_without_breaks(bytes value):
 cdef bint _is_whole(Stamp* stamp, Call* call, Context* seen) noexcept nogil:
     """Whether it is a track with a name of its own or an identify with a user, and somebody's."""
     call.type = stamp.call if stamp.call.size else call.type
-    if stamp.message_id.size > LONGEST_MESSAGE_ID or not (call.anonymous_id.size or call.user_id.size):
+    if stamp.message_id.size > _MAX_MESSAGE_ID or not (call.anonymous_id.size or call.user_id.size):
         return False
     if _equals(call.type, b"track", 5):
         return call.event.size > 0 and call.event.at[0] != b"$"  # the reserved names begin so
@@ -491,7 +491,6 @@ cdef char* _put_session(char* p, Call* call, Context* seen, long long happened) 
 cdef char* _put_context(char* p, Stamp* stamp, Call* call) noexcept nogil:
     """The context with what belongs into it in front."""
     cdef bint is_empty = call.context.at == NULL or _into_object(call.context.at)[0] == b"}"
-    cdef char* start = p
     if call.channel.at == NULL and stamp.ip.at == NULL and stamp.user_agent.at == NULL:
         return _put_object(p, call.context)
     p = _put(p, b"{")
