@@ -217,8 +217,9 @@ def test_engine_whose_port_another_program_took_waits_for_it(up: Up, part: str) 
     before = read_run(run_file(up.data, part))
     assert before
     port = int(before.address.rpartition(":")[2])
-    os.kill(before.pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(before.pid)])
+    engine = psutil.Process(before.pid)  # held before it is killed: afterwards it may be gone at once
+    engine.kill()
+    psutil.wait_procs([engine])
     with socket.create_server(("127.0.0.1", port)):
         problem = f"127.0.0.1:{port}: another program is there now; stop it"
         eventually(lambda: problem in up.stderr, "the port is told")
