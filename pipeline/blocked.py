@@ -2,12 +2,14 @@
 
 import re
 from functools import lru_cache
+from typing import Final
 
 _PLACEHOLDERS = frozenset(
     {"", "anonymous", "guest", "anon", "distinctid", "distinct_id", "id", "not_authenticated", "email"}
     | {"undefined", "true", "false", "nil", "none", "null", "(null)", "n/a", "na", "nan", "unknown", "void"}
     | {"<nil>", "[]", "{}", "[object object]", "-1"}
 )
+LONGEST_PLACEHOLDER: Final = max(map(len, _PLACEHOLDERS))  # characters, but for those of zeros and dashes alone
 _ZEROS = re.compile(r"^[0-]*$")
 
 

@@ -47,7 +47,9 @@ _OF_NO_USER: Final = frozenset({RESET, *_ACTIONS})  # what says something though
 def evidence(event: Event, project: ProjectRules) -> Evidence:
     """All that the event says of who is who."""
     if isinstance(event, PlainEvent):
-        link = None if event.user_id is None else _own_link(event, project)
+        if event.user_id is None:
+            return NOTHING
+        link = _own_link(event, project)
         return Evidence((link,)) if link is not None else NOTHING
     if event.user_id is None and not event.warnings and event.event_name not in _OF_NO_USER:
         return NOTHING

@@ -16,16 +16,18 @@ from pipeline import dead_letters, identity
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.evidence import NOTHING, Evidence, evidence
 from pipeline.identity import Ownership
-from pipeline.outcome import DropCause, Dropped, Rejected
+from pipeline.outcome import Rejected
 from pipeline.rules import ProjectRules, Rules
 from pipeline.validate import event_of
 from topics import edges, links, stitched
 from topics.keys import anonymous_key
 from topics.links import LinkFact
-from topics.orders import Correct, Forget, Order, order_of
+from topics.orders import Correct, Forget, order_of
 from topics.records import RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import Event, PlainEvent, StitchedEvent
+
+_EVENTS: Final = (PlainEvent, StitchedEvent)  # one `isinstance` need not make them one type first
 
 
 @dataclass(slots=True)
@@ -46,50 +48,61 @@ class Decision:
 def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[bytes, bytes], rules: Rules) -> Decision:
     """Take a batch through all steps. Nothing that is passed in is changed."""
     decision, owners = Decision(), _Owners(stored_owners)
-    for record, outcome in zip(records, _new_events(records, seen, decision.claimed, rules), strict=True):
+    outcomes = [event_of(record, rules) for record in records]
+    events = [outcome for outcome in outcomes if isinstance(outcome, _EVENTS)]
+    is_new = iter(_are_new(events, seen, decision.claimed))
+    for record, outcome in zip(records, outcomes, strict=True):
         match outcome:
             case PlainEvent() | StitchedEvent():
-                project = rules.of(outcome.project_id)
-                said = evidence(outcome, project)
-                if said is not NOTHING:
-                    _take_in(said, outcome, record, owners, project, decision)
-                _attribute(outcome, owners, project)
-                decision.stitched.append((record.key, stitched.encode(outcome), record.timestamp, ()))
+                if next(is_new):
+                    _take_event(outcome, record, owners, rules.of(outcome.project_id), decision)
+                else:
+                    decision.duplicates += 1
             case Rejected():
-                decision.rejected.append(dead_letters.dead_letter(record, outcome))
-            case Dropped():
-                decision.duplicates += 1
-            case Forget():
-                owners.forget(outcome)
-            case Correct():
-                owners.correct(outcome, rules.of(outcome.project_id))
+                _take_order(outcome, record, owners, rules, decision)
             case _:
                 assert_never(outcome)
     decision.owners = owners.changed()
     return decision
 
 
-def _new_events(
-    records: Sequence[RawRecord], seen: SeenIds, claimed: dict[bytes, float], rules: Rules
-) -> list[Event | Rejected | Dropped | Order]:
-    """What each record is. All ids are looked for at once, which costs a tenth of one after another."""
-    outcomes: list[Event | Rejected | Dropped | Order] = []
-    events: list[tuple[int, Event]] = []
-    for row, record in enumerate(records):
-        outcome = event_of(record, rules)
-        if isinstance(outcome, Rejected):
-            outcomes.append(order_of(record) or outcome)
-        else:
-            outcomes.append(outcome)
-            events.append((row, outcome))
-    ids = [seen_id(event.project_id, event.message_id) for _, event in events]
-    known = seen.known(ids, [event.received_at for _, event in events])
-    for (row, event), this_id, is_known in zip(events, ids, known, strict=True):
-        if is_known or (this_id in claimed and seen.repeats(claimed[this_id], event.received_at)):
-            outcomes[row] = Dropped(DropCause.DUPLICATE)
-        else:
-            claimed[this_id] = event.received_at
-    return outcomes
+def _are_new(events: Sequence[Event], seen: SeenIds, claimed: dict[bytes, float]) -> list[bool]:
+    """Which events are no duplicates; their ids are `claimed`. All ids are looked for at once, which costs a tenth of
+    one after another."""
+    ids = [seen_id(event.project_id, event.message_id) for event in events]
+    received_at = [event.received_at for event in events]
+    are_new = []
+    for this_id, at, is_known in zip(ids, received_at, seen.known(ids, received_at), strict=True):
+        is_new = not is_known and not (this_id in claimed and seen.repeats(claimed[this_id], at))
+        if is_new:
+            claimed[this_id] = at
+        are_new.append(is_new)
+    return are_new
+
+
+def _take_event(event: Event, record: RawRecord, owners: "_Owners", project: ProjectRules, decision: Decision) -> None:
+    said = evidence(event, project)
+    if said is not NOTHING:
+        _take_in(said, event, record, owners, project, decision)
+    if event.user_id is None and event.anonymous_id is not None:
+        owner = owners.at(event, event.anonymous_id, project)
+        if owner is not None:
+            # It was made for this decision and is nobody else's yet: a copy of its 19 fields would cost 2 % of it.
+            force_setattr(event, "stitched_user_id", owner)
+    decision.stitched.append((record.key, stitched.encode(event), record.timestamp, ()))
+
+
+def _take_order(refused: Rejected, record: RawRecord, owners: "_Owners", rules: Rules, decision: Decision) -> None:
+    """What is no event may be an order about the identity table."""
+    match order_of(record):
+        case Forget() as forget:
+            owners.forget(forget)
+        case Correct() as correction:
+            owners.correct(correction, rules.of(correction.project_id))
+        case None:
+            decision.rejected.append(dead_letters.dead_letter(record, refused))
+        case other:
+            assert_never(other)
 
 
 def _take_in(
@@ -120,15 +133,6 @@ _ALREADY_MERGED: Final = Rejected(
     Reason.ALREADY_MERGED,
     "$anon_id belongs to another user already: the event is kept, the link does not count",
 )
-
-
-def _attribute(event: Event, owners: "_Owners", project: ProjectRules) -> None:
-    if event.user_id is not None or event.anonymous_id is None:
-        return
-    owner = owners.at(event, event.anonymous_id, project)
-    if owner is not None:
-        # The event was made for this decision and is nobody else's yet: a copy of its 19 fields would cost 2 % of it.
-        force_setattr(event, "stitched_user_id", owner)
 
 
 _Id: TypeAlias = tuple[str, str]

@@ -43,9 +43,10 @@ _LONGER_IDS: Final = {Dialect.MILLIMETRIC: millimetric.MAX_EVENT_ID}
 def event_of(record: RawRecord, rules: Rules) -> Event | Rejected:
     """As `validate`, and where the event is plain at a third of its cost."""
     event = read_plain(record.value, record.headers, rules.max_event_bytes)
-    if event is None or True in _are_placeholders(event, rules.of(event.project_id).blocked_ids):
+    if event is None:
         return validate(record, rules)
-    return event
+    further = rules.of(event.project_id).blocked_ids
+    return validate(record, rules) if further and True in _are_placeholders(event, further) else event
 
 
 def validate(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected:

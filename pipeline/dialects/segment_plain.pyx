@@ -15,6 +15,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset, strchr, strlen, strncmp
 
 from msgspec import Raw
 
+from pipeline.blocked import LONGEST_PLACEHOLDER, is_blocked
 from pipeline.dialects.segment_context import CHANNELS
 from pipeline.instants import LATEST_MS
 from pipeline.session import SESSION_MS
@@ -56,12 +57,13 @@ cdef enum:
     AROUND = 2048  # more than the names in a record and its instants take
 
 cdef long long _LATEST_MS = LATEST_MS, _SESSION_MS = SESSION_MS
+cdef Py_ssize_t _LONGEST = LONGEST_PLACEHOLDER
 cdef Py_ssize_t _MAX_MESSAGE_ID = MAX_MESSAGE_ID  # a stamp is plain in ASCII only: bytes are characters
 
 
 def read_plain(value, headers, Py_ssize_t max_event_bytes):
     """The event of a record of `events.raw`, or None where `pipeline.validate.validate` has to be asked. It may name a
-    placeholder still."""
+    placeholder of the project's own still."""
     cdef Stamp stamp
     cdef Call call
     cdef Context seen
@@ -81,6 +83,8 @@ def read_plain(value, headers, Py_ssize_t max_event_bytes):
     if call.context.at != NULL and not _read_context(call.context.at, &seen):
         return None
     if not _is_whole(&stamp, &call, &seen) or not _read_instants(&stamp, &call, &at):
+        return None
+    if _is_placeholder(call.user_id) or _is_placeholder(call.anonymous_id):
         return None
     if not _has_plain_context(&stamp, &call, &seen):
         return None
@@ -120,6 +124,21 @@ cdef bint _read_instants(Stamp* stamp, Call* call, Instants* at) noexcept nogil:
     at.received, at.original, at.sent = stamp.received_at, _instant(happened), _instant(sent)
     at.happened = _corrected(at.received, at.sent, at.original)
     return (at.original != NONE or not happened.size) and (at.sent != NONE or not sent.size)
+
+
+cdef bint _is_placeholder(Span id):
+    """`pipeline.blocked.is_blocked`, which need not be asked of ids like a UUID: longer than placeholders are, with
+    nothing around it that would be taken off, and not all zeros and dashes."""
+    if not id.size:
+        return False
+    if id.size > _LONGEST and _is_letter_or_digit(id.at[0]) and _is_letter_or_digit(id.at[id.size - 1]):
+        if id.at[id.size - 1] != ZERO and not _special(id.at, id.size) & NOT_ASCII:
+            return False
+    return is_blocked(_text(id))
+
+
+cdef bint _is_letter_or_digit(unsigned char c) noexcept nogil:
+    return b"0" <= c <= b"9" or b"a" <= c <= b"z" or b"A" <= c <= b"Z"
 
 
 cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):

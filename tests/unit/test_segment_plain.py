@@ -16,6 +16,7 @@ from bench import load
 from pipeline.rules import Rules
 from tests.plain import is_plain
 from tests.records import TestRecord, raw_call
+from topics.control import Project
 from topics.raw import STAMP_HEADER
 
 if find_spec("pipeline.dialects.segment_plain") is None and not os.environ.get("CI"):
@@ -126,6 +127,34 @@ def test_what_a_stamp_says_more_is_left_to_python(stamp: dict[str, object]) -> N
     given = {name: Raw(value) if isinstance(value, bytes) else value for name, value in stamp.items()}
     call = {**TRACK, "integrations": {"b": 2}} if "integrations" in given else TRACK
     assert not is_plain(raw_call(call, **given), RULES)  # type: ignore[arg-type]
+
+
+AROUND = " \t'\u3000 \u00a0"
+ZEROS = ["0", "00000000-0000-0000-0000-000000000000", "0" * 40, "-" * 40]
+PLACEHOLDERS = ["anonymous", "NOT_AUTHENTICATED", "[object Object]", "un\u212anown", *ZEROS]  # with a Kelvin sign as K
+
+
+@pytest.mark.parametrize("around", ["", *AROUND, AROUND * 4], ids=ascii)
+@pytest.mark.parametrize("placeholder", PLACEHOLDERS, ids=ascii)
+@pytest.mark.parametrize("field", ["userId", "anonymousId"])
+def test_placeholders_are_left_to_python(field: str, placeholder: str, around: str) -> None:
+    body = json.dumps({**IDENTIFY, field: f"{around}{placeholder}{around}"}, ensure_ascii=False)
+    assert not is_plain(raw_call(body.encode()), RULES)
+
+
+@pytest.mark.parametrize(
+    "almost", ["not_authenticated0", "8e0bf3f1-0000-4000-a000-000000000010", f"{'0' * 30}a", "ä" * 20]
+)
+def test_what_is_almost_a_placeholder_is_plain(almost: str) -> None:
+    assert is_plain(raw_call(json.dumps({**TRACK, "anonymousId": almost}, ensure_ascii=False).encode()), RULES)
+
+
+@pytest.mark.parametrize("field", ["userId", "anonymousId"])
+def test_what_is_a_placeholder_to_a_project_is_left_to_python(field: str) -> None:
+    rules = Rules([Project(id="p", created_at_ms=0, blocked_ids=("Nobody-At-All-And-Longer",))], max_event_bytes=32_768)
+    record = raw_call({**IDENTIFY, field: " nobody-at-all-and-longer"})
+    assert is_plain(record, RULES)
+    assert not is_plain(record, rules)
 
 
 def test_a_record_without_its_stamp_or_with_more_is_left_to_python() -> None:
