@@ -3,7 +3,7 @@
 from Cython.Build import cythonize
 from setuptools import setup
 
-modules = cythonize("pipeline/dialects/segment_plain.pyx", build_dir="build")
+modules = cythonize(["broker/record_codec.pyx", "pipeline/dialects/segment_plain.pyx"], build_dir="build")
 for module in modules:
     module.optional = True  # where there is no C compiler the same is done in Python, at three times the cost
 setup(ext_modules=modules)

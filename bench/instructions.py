@@ -15,16 +15,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from bench import load
-from broker.light_records import LightPartitionRecords
+from broker.encoded_batch import NO_CODEC, EncodedBatch
+from broker.fetched_batch import FetchedBatches, LightPartitionRecords
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.rules import Rules
 from pipeline.stitch import decide
@@ -117,9 +116,11 @@ def functions() -> dict[str, Work]:
     ids, received = [seen_id(e.project_id, e.message_id) for e in events], [e.received_at for e in events]
     known.remember_all(ids, received)
     owners = {key: value for key, value in decide(records, SeenIds(60), {}, _RULES).owners.items() if value}
-    batch = _batch(record for _, record in load.records(EVENTS, 1))
+    loaded = [record for _, record in load.records(EVENTS, 1)]
+    batch = _batch(loaded)
     return {
-        "broker.light_records": lambda: _unpacked(batch),
+        "broker.encoded_batch": lambda: _batch(loaded),
+        "broker.fetched_batch": lambda: _unpacked(batch),
         "topics.raw.read_stamp": lambda: [read_stamp(headers) for headers in stamps],
         "pipeline.validate.validate": lambda: [validate(record, _RULES) for record in records],
         "pipeline.validate.event_of": lambda: [event_of(record, _RULES) for record in records],
@@ -132,21 +133,16 @@ def functions() -> dict[str, Work]:
 
 
 def _read(loaded: Iterator[tuple[int, Record]]) -> list[RawRecord]:
-    return _unpacked(_batch(record for _, record in loaded))
+    return _unpacked(_batch([record for _, record in loaded]))
 
 
-def _batch(records: Iterator[Record]) -> bytes:
-    """One record batch, as Kafka keeps it."""
-    builder = DefaultRecordBatchBuilder(
-        2, 0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=0, batch_size=1 << 30
-    )
-    for offset, (key, value, timestamp, headers) in enumerate(records):
-        builder.append(offset, timestamp=timestamp, key=key, value=value, headers=[*headers])
-    return bytes(builder.build())
+def _batch(records: Sequence[Record]) -> bytes:
+    """One record batch, as Kafka keeps it but for its compression, the library's."""
+    return EncodedBatch(records, 0, 1 << 30, NO_CODEC)._build()
 
 
 def _unpacked(batch: bytes) -> list[RawRecord]:
-    return [*LightPartitionRecords(TopicPartition(RAW, 0), MemoryRecords(batch), [], 0, None, None, True, 0)]
+    return [*LightPartitionRecords(TopicPartition(RAW, 0), FetchedBatches(batch), [], 0, None, None, True, 0)]
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.codec import zstd_encode
 from aiokafka.errors import DuplicateSequenceNumber, KafkaConnectionError, KafkaError
-from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from broker.connection import client_options, why_unreachable
+from broker.encoded_batch import ZSTD_LEVEL, filled_batch
 from broker.errors import BrokerUnavailable, broker_error, unknown_topic
 from pipeline.settings import Settings
 from topics.records import Record
@@ -29,7 +28,6 @@ from topics.records import Record
 _MAX_BATCH_BYTES = 1024 * 1024
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _REQUEST_TIMEOUT_MS = 15_000
-_ZSTD_LEVEL = 1
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +144,8 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
     under_way: asyncio.Future[RecordMetadata] | None = None
     filled = 0
     while True:
-        batch = producer.create_batch()
-        filled = fill(batch, records, filled)
+        batch = filled_batch(records, filled, _MAX_BATCH_BYTES)
+        filled += batch.record_count()
         if under_way is not None:
             await under_way
         under_way = await producer.send_batch(batch, topic, partition=partition)
@@ -159,21 +157,8 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
     return int(last.offset + batch.record_count())
 
 
-def fill(batch: BatchBuilder, records: Sequence[Record], start: int) -> int:
-    """Put the records from `start` on into an empty batch; the first that has no more room in it. As `batch.append`
-    does, one after the other, at half its cost: it hands each on to the builder beneath, and looks for serializers."""
-    append = batch._builder.append
-    count = 0
-    for key, value, timestamp, headers in islice(records, start, None):
-        if append(count, timestamp, key, value, [*headers]) is None:
-            break
-        count += 1
-    batch._relative_offset = count
-    return start + count
-
-
 def compress_fast() -> None:
     """aiokafka leaves the level to its library, which takes 3: no smaller than 1, at two to four times the CPU. It has
     no setting for it; this holds for all producers of the process, however often it is said."""
     module = sys.modules[DefaultRecordBatchBuilder.__module__]
-    module.zstd_encode = partial(zstd_encode, level=_ZSTD_LEVEL)  # type: ignore[attr-defined]
+    module.zstd_encode = partial(zstd_encode, level=ZSTD_LEVEL)  # type: ignore[attr-defined]

@@ -1,11 +1,9 @@
 """Plain calls come to the same in the compiled reader as in Python, whatever the bytes; what is not plain is left."""
 
 import json
-import os
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from importlib.util import find_spec
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,13 +12,13 @@ from msgspec import Raw
 
 from bench import load
 from pipeline.rules import Rules
+from tests import compiled
 from tests.plain import is_plain
 from tests.records import TestRecord, raw_call
 from topics.control import Project
 from topics.raw import STAMP_HEADER
 
-if find_spec("pipeline.dialects.segment_plain") is None and not os.environ.get("CI"):
-    pytest.skip("whipstitch was installed here without a C compiler", allow_module_level=True)
+compiled.needs("pipeline.dialects.segment_plain")
 
 RULES = Rules([], max_event_bytes=32 * 1024)
 

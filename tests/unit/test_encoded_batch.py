@@ -1,0 +1,88 @@
+"""The batches that producers send: what aiokafka would have made of the same records, at less cost."""
+
+import sys
+
+import pytest
+from aiokafka.codec import zstd_encode
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given
+
+from bench import load
+from broker import encoded_batch
+from broker.encoded_batch import EncodedBatch, filled_batch
+from broker.producer import compress_fast
+from tests import compiled
+from tests.kafka_batches import MIXED, NO_CODEC, ZSTD, builder, built, record_lists
+from topics.records import Record
+
+compiled.needs("broker.record_codec")
+
+LOADED = [record for _, record in load.records(500, 1)]
+
+
+@pytest.mark.parametrize("start", [0, 490, 499])
+@pytest.mark.parametrize("size", [1, 20_000, 1 << 24])
+def test_batch_is_the_one_that_aiokafka_builds(size: int, start: int) -> None:
+    batch = EncodedBatch(LOADED, start, size, NO_CODEC)
+    assert batch._build() == built(LOADED[start:], batch_size=size)
+    assert batch.closed()
+
+
+def test_there_is_room_for_exactly_as_much_as_in_aiokafkas() -> None:
+    whole = EncodedBatch(MIXED[:2], 0, 1 << 24, NO_CODEC).size()
+    counts = []
+    for size in (whole - 1, whole, whole + 1):
+        batch = EncodedBatch(MIXED[:2], 0, size, NO_CODEC)
+        counts.append(batch.record_count())
+        assert batch._build() == built(MIXED[:2], batch_size=size)
+    assert counts == [1, 1, 2]
+
+
+@given(record_lists)
+def test_any_records_are_written_as_aiokafka_writes_them(records: list[Record]) -> None:
+    batch = EncodedBatch(records, 0, 1 << 24, NO_CODEC)
+    assert batch.size() == len(built(records))
+    assert batch._build() == built(records)
+    assert batch.record_count() == len(records)
+
+
+def test_producer_is_written_into_it_and_it_is_built_once() -> None:
+    plain, batch = builder(MIXED), EncodedBatch(MIXED, 0, 1 << 24, NO_CODEC)
+    plain.set_producer_state(7, 3, 12_345)
+    batch._set_producer_state(7, 3, 12_345)
+    assert batch._build() == bytes(plain.build())
+    assert batch._build() is batch._build()
+
+
+def test_compressed_batch_holds_the_same_records_in_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[DefaultRecordBatchBuilder.__module__], "zstd_encode", zstd_encode)
+    usual, fast = built(LOADED, ZSTD), bytes(EncodedBatch(LOADED, 0, 1 << 24)._build())
+    compress_fast()
+    assert fast == built(LOADED, ZSTD) != usual
+    assert len(fast) < 1.05 * len(usual)
+    found = [(record.key, record.value) for record in MemoryRecords(fast).next_batch()]
+    assert found == [(key, value) for key, value, *_ in LOADED]
+
+
+def test_what_compression_would_enlarge_is_sent_as_it_is() -> None:
+    records: list[Record] = [(None, b"x", 5, ())]
+    assert EncodedBatch(records, 0, 1 << 24)._build() == built(records)
+
+
+def test_wrong_types_are_told() -> None:
+    for record in ((None, "text", 5, ()), ("text", b"", 5, ()), (None, b"", "5", ()), (None, b"", 5, (("name", "v"),))):
+        with pytest.raises(TypeError):
+            EncodedBatch([record], 0, 1 << 24)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("start", [0, 490])
+@pytest.mark.parametrize("size", [1, 20_000])
+def test_without_a_compiler_aiokafka_builds_it(monkeypatch: pytest.MonkeyPatch, size: int, start: int) -> None:
+    expected = filled_batch(LOADED, start, size, NO_CODEC)
+    monkeypatch.setattr(encoded_batch, "IS_COMPILED", False)
+    plain = filled_batch(LOADED, start, size, NO_CODEC)
+    assert type(plain) is BatchBuilder
+    assert plain.record_count() == expected.record_count()
+    assert bytes(plain._build()) == expected._build()
