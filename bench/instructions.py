@@ -142,7 +142,8 @@ def _batch(records: Sequence[Record]) -> bytes:
 
 
 def _unpacked(batch: bytes) -> list[RawRecord]:
-    return [*LightPartitionRecords(TopicPartition(RAW, 0), FetchedBatches(batch), [], 0, None, None, True, 0)]
+    fetched = LightPartitionRecords(TopicPartition(RAW, 0), FetchedBatches(batch), [], 0, None, None, True, 0)
+    return fetched.take(None)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,15 @@ def events(count: int, seed: int = 1, people: int = 50_000) -> Iterator[tuple[st
 def records(count: int, partitions: int, seed: int = 1) -> Iterator[tuple[int, Record]]:
     """The same as records of `events.raw`, each with its partition."""
     for n, (anonymous_id, call) in enumerate(events(count, seed)):
-        received_at_ms = _received_at_ms(n)
-        key = record_key(PROJECT, anonymous_id, None, "")
-        stamp = Stamp(PROJECT, str(call["messageId"]), received_at_ms, ip="203.0.113.7")
-        yield partition_of(key, partitions), (key, orjson.dumps(call), received_at_ms, (stamp_header(stamp),))
+        made = record(anonymous_id, call, _received_at_ms(n))
+        yield partition_of(made[0] or b"", partitions), made
+
+
+def record(anonymous_id: str, call: dict[str, object], received_at_ms: int) -> Record:
+    """A call as the ingress publishes it."""
+    stamp = Stamp(PROJECT, str(call["messageId"]), received_at_ms, ip="203.0.113.7")
+    key = record_key(PROJECT, anonymous_id, None, "")
+    return key, orjson.dumps(call), received_at_ms, (stamp_header(stamp),)
 
 
 def _received_at_ms(n: int) -> int:

@@ -7,7 +7,8 @@ codec of somebody else's, is left to aiokafka, which is also what says how the r
 """
 
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -32,30 +33,29 @@ _APPEND_TIME: Final = 0x08
 class FetchedBatch:
     """A batch of whipstitch's own: of the newest format, in no transaction, compressed with zstd or not at all."""
 
-    is_control_batch = False
-    is_transactional = False
-
-    def __init__(self, data: memoryview, topic: str, partition: int) -> None:
-        self._data, self._topic, self._partition = data, topic, partition
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
         header = _HEADER.unpack_from(data)
-        self.base_offset, self._crc, self._attributes, last_offset = header[0], header[4], header[5], header[6]
-        self._first_timestamp, self._max_timestamp, self.producer_id = header[7], header[8], header[9]
-        self._count = header[12]
-        self.next_offset = self.base_offset + last_offset + 1
+        self._first_offset, self._crc, self._attributes, last_offset = header[0], header[4], header[5], header[6]
+        self._first_timestamp, self._max_timestamp, self._count = header[7], header[8], header[12]
+        self.next_offset = self._first_offset + last_offset + 1
 
-    def validate_crc(self) -> bool:
-        return bool(calc_crc32c(self._data[_CHECKED_FROM:]) == self._crc)
+    def check(self) -> None:
+        """Raises CorruptRecordException where the checksum is another."""
+        if calc_crc32c(self._data[_CHECKED_FROM:]) != self._crc:
+            raise CorruptRecordException(f"the checksum of the batch at offset {self._first_offset} is wrong")
 
-    def __iter__(self) -> Iterator[LightRecord]:
+    def records(self, topic: str, partition: int) -> list[LightRecord]:
+        """All of them, which are said to be of this place. Raises CorruptRecordException where they cannot be read."""
         body: Any = self._data[_HEADER.size :]
         appended_at = self._max_timestamp if self._attributes & _APPEND_TIME else -1
         try:
             if self._attributes & ~_APPEND_TIME == ZSTD:
                 body = cramjam.zstd.decompress(body)
-            first = self.base_offset, self._first_timestamp
-            return iter(decode_records(body, self._count, self._topic, self._partition, *first, appended_at))
+            first = self._first_offset, self._first_timestamp
+            return decode_records(body, self._count, topic, partition, *first, appended_at)
         except (ValueError, cramjam.DecompressionError) as error:
-            raise CorruptRecordException(f"{self._topic}, partition {self._partition}: {error}") from error
+            raise CorruptRecordException(f"the batch at offset {self._first_offset}: {error}") from error
 
 
 class FetchedBatches:
@@ -64,7 +64,6 @@ class FetchedBatches:
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self._at = 0
-        self.topic, self.partition = "", -1
 
     def size_in_bytes(self) -> int:
         return len(self._data)
@@ -73,16 +72,21 @@ class FetchedBatches:
         return self._end() <= len(self._data)
 
     def next_batch(self) -> Any:
-        """A `FetchedBatch`, or a batch of aiokafka's; None behind the last."""
-        if not self.has_next():
-            return None
+        """The next batch as aiokafka has it; None behind the last."""
+        return MemoryRecords(bytes(self._next())).next_batch() if self.has_next() else None
+
+    def next_own(self) -> FetchedBatch | None:
+        """The next batch, if there is one and it is of whipstitch's own."""
         data = self._data[self._at : self._end()]
-        self._at += len(data)
-        if len(data) < _HEADER.size or data[_MAGIC_AT] != _MAGIC:
-            return MemoryRecords(bytes(data)).next_batch()
+        if not self.has_next() or len(data) < _HEADER.size or data[_MAGIC_AT] != _MAGIC:
+            return None
         if data[_ATTRIBUTES_AT] & ~_APPEND_TIME not in (NO_CODEC, ZSTD):
-            return MemoryRecords(bytes(data)).next_batch()
-        return FetchedBatch(data, self.topic, self.partition)
+            return None
+        return FetchedBatch(self._next())
+
+    def _next(self) -> memoryview:
+        start, self._at = self._at, self._end()
+        return self._data[start : self._at]
 
     def _end(self) -> int:
         if len(self._data) - self._at < _LENGTH.size:
@@ -92,23 +96,50 @@ class FetchedBatches:
 
 
 class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    def __init__(self, tp: Any, records: FetchedBatches, *rest: Any) -> None:
-        records.topic, records.partition = tp
-        super().__init__(tp, records, *rest)
+    """From the first batch on that is not of whipstitch's own, a fetch is read by aiokafka."""
 
-    def __iter__(self) -> Iterator[Any]:
-        records: Iterator[Any] = self._records_iterator
-        return records
+    _ready: Sequence[LightRecord] = ()
+    _offset_behind_ready = 0
+    _is_left_to_aiokafka = False
 
-    def _consumer_record(self, tp: Any, record: Any) -> Any:
-        return record if isinstance(record, LightRecord) else super()._consumer_record(tp, record)
+    def __next__(self) -> Any:
+        for record in self.take(1):
+            return record
+        raise StopIteration
+
+    def take(self, most: int | None) -> list[Any]:
+        """The next so many records, or as many as there are."""
+        most = sys.maxsize if most is None else most
+        taken: list[Any] = []
+        while len(taken) < most and (self._ready or self._read_own()):
+            part = self._ready[: most - len(taken)]
+            self._ready = self._ready[len(part) :]
+            self.next_fetch_offset = part[-1].offset + 1 if self._ready else self._offset_behind_ready
+            taken += part
+        if len(taken) < most:
+            self._is_left_to_aiokafka = True
+            taken += islice(self._records_iterator, most - len(taken))
+        return taken
+
+    def _read_own(self) -> bool:
+        """Whether there are records of a further batch of whipstitch's own. They may be none of those asked for."""
+        while not self._is_left_to_aiokafka and (batch := self._records.next_own()) is not None:
+            if self._check_crcs:
+                batch.check()
+            records = batch.records(*self._tp)
+            self._ready = [record for record in records if record.offset >= self.next_fetch_offset]
+            self._offset_behind_ready = batch.next_offset
+            if self._ready:
+                return True
+            self.next_fetch_offset = batch.next_offset
+        return False
 
 
 class LightFetchResult(fetcher.FetchResult):  # type: ignore[misc]
     def getall(self, max_records: int | None = None) -> list[Any]:
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
-        records = list(islice(self._partition_records, max_records))  # type: ignore[has-type]
+        records: list[Any] = self._partition_records.take(max_records)  # type: ignore[has-type]
         self._update_position()
         if len(records) != max_records:
             self._partition_records = None
