@@ -95,6 +95,14 @@ _GROUP: Final = _Shape(
 )
 
 
+# Of an identify: what the values of reserved traits begin with where they stay as they are; nothing, where one has to
+# look further. What is not here stays.
+PLAIN_TRAITS: Final[Mapping[str, bytes]] = {
+    **_PERSON.types,
+    **dict.fromkeys([*_PERSON.spellings, *_PERSON.dates, *_PERSON.objects, "firstName", "lastName"], b""),
+}
+
+
 def person_traits(given: msgspec.Raw, under: msgspec.Raw, user_id: str | None, warnings: list[str]) -> msgspec.Raw:
     """The traits of an identify: `given` over `under`. A user id that is an e-mail address becomes the trait `email`,
     and first and last name the trait `name`, where there is none."""

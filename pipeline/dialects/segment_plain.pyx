@@ -19,7 +19,7 @@ from pipeline.blocked import LONGEST_PLACEHOLDER, is_blocked
 from pipeline.dialects.segment_context import CHANNELS
 from pipeline.instants import LATEST_MS
 from pipeline.session import SESSION_MS
-from pipeline.traits import person_traits
+from pipeline.traits import PLAIN_TRAITS, person_traits
 from topics.raw import EMPTY_OBJECT, MAX_MESSAGE_ID, STAMP_HEADER
 from topics.stitched import PlainEvent
 
@@ -56,6 +56,7 @@ cdef enum:
     NOT_ASCII = 0x80
     AROUND = 2048  # more than the names in a record and its instants take
 
+cdef dict _PLAIN_TRAITS = dict(PLAIN_TRAITS)
 cdef long long _LATEST_MS = LATEST_MS, _SESSION_MS = SESSION_MS
 cdef Py_ssize_t _LONGEST = LONGEST_PLACEHOLDER
 cdef Py_ssize_t _MAX_MESSAGE_ID = MAX_MESSAGE_ID  # a stamp is plain in ASCII only: bytes are characters
@@ -161,11 +162,27 @@ cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
 cdef object _traits(Call* call):
     """None where there is something to warn of."""
     given = b"{}" if call.traits.at == NULL else _bytes(call.traits)
-    if _equals(call.type, b"track", 5):
+    if _equals(call.type, b"track", 5) or _stay_as_they_are(call):
         return given
     warnings = []
     traits = person_traits(Raw(given) if call.traits.at else EMPTY_OBJECT, EMPTY_OBJECT, _text(call.user_id), warnings)
     return None if warnings else bytes(traits)
+
+
+cdef bint _stay_as_they_are(Call* call):
+    """Whether `pipeline.traits.person_traits` certainly leaves the traits alone."""
+    cdef Member m
+    if memchr(call.user_id.at, b"@", call.user_id.size) != NULL:
+        return False
+    if call.traits.at == NULL:
+        return True
+    cdef Text p = _into_object(call.traits.at)
+    while p[0] != b"}":
+        p = _member(p, &m, 1)
+        begins_with = _PLAIN_TRAITS.get(_text(m.name)) if _is_unknown(&m) else b""
+        if begins_with is not None and m.value.at[0] not in begins_with:
+            return False
+    return True
 
 
 cdef object _event(

@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from bench import load
 from pipeline.rules import Rules
+from pipeline.traits import PLAIN_TRAITS
 from tests import compiled
 from tests.plain import is_plain
 from tests.records import TestRecord, raw_call
@@ -223,6 +224,38 @@ contexts = st.fixed_dictionaries(
         "page": objects,
     },
 )
+RESERVED_TRAITS = [*PLAIN_TRAITS, *(name.upper() for name in PLAIN_TRAITS)]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(RESERVED_TRAITS) | texts, values | st.sampled_from(["a@b.example", ""]), max_size=4
+    ),
+    st.sampled_from(["user-1", "ann@example.com", "@"]),
+)
+def test_traits_come_to_the_same(traits: dict[str, object], user_id: str) -> None:
+    is_plain(raw_call({**IDENTIFY, "userId": user_id, "traits": traits}), RULES)
+
+
+@pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        (b'{"email":"ann@example.com","age":36,"plan":[1]}', True),
+        (b'{"age":null}', True),
+        (b'{"age":"36"}', False),
+        (b'{"\\u0061ge":"36"}', False),
+        (b'{"firstName":"Ann","lastName":"Lee"}', True),
+        (b'{"createdAt":"yesterday"}', False),
+        (b'{"age":"36","age":36}', True),
+        (b'{"age":36,"age":"36"}', False),
+    ],
+    ids=ascii,
+)
+def test_traits_that_are_warned_of_are_left_to_python(traits: bytes, expected: bool) -> None:
+    body = b'{"type":"identify","anonymousId":"A","userId":"U","traits":%b}' % traits
+    assert is_plain(raw_call(body), RULES) == expected
+
+
 calls = st.fixed_dictionaries(
     {"type": st.sampled_from(["track", "identify", "page", 7])},
     optional={
