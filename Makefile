@@ -60,7 +60,7 @@ $(VENV_MADE):
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(RUNTIME): requirements.lock pyproject.toml setup.py pipeline/dialects/segment_plain.pyx | $(VENV_MADE)
+$(RUNTIME): requirements.lock pyproject.toml setup.py broker/record_codec.pyx pipeline/dialects/segment_plain.pyx | $(VENV_MADE)
 	$(PIP) install --quiet --require-hashes -r requirements.lock
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $@

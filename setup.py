@@ -5,5 +5,5 @@ from setuptools import setup
 
 modules = cythonize(["broker/record_codec.pyx", "pipeline/dialects/segment_plain.pyx"], build_dir="build")
 for module in modules:
-    module.optional = True  # where there is no C compiler the same is done in Python, at three times the cost
+    module.optional = True  # where there is no C compiler, Python and aiokafka do the same at three times the cost
 setup(ext_modules=modules)

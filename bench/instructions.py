@@ -22,7 +22,8 @@ from pathlib import Path
 from aiokafka.structs import TopicPartition
 
 from bench import load
-from broker.encoded_batch import NO_CODEC, EncodedBatch
+from broker.batch_header import NO_CODEC
+from broker.encoded_batch import EncodedBatch
 from broker.fetched_batch import FetchedBatches, LightPartitionRecords
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.rules import Rules

@@ -5,15 +5,19 @@ three times before it is compressed. Here the records are written in one pass (`
 was not compiled, the builder does it.
 """
 
-import struct
+import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
 from aiokafka.codec import zstd_encode
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
+from broker import batch_header as header
+from broker.batch_header import NO_CODEC, ZSTD
 from topics.records import Record
 
 try:
@@ -23,17 +27,8 @@ try:
 except ImportError:  # whipstitch was installed where there is no C compiler
     IS_COMPILED = False
 
-NO_CODEC: Final = 0
-ZSTD: Final = 4
-ZSTD_LEVEL: Final = 1
-
-# Everything up to the checksum, and what it is of: as in `DefaultRecordBase.HEADER_STRUCT`.
-_UNCHECKED: Final = struct.Struct(">qiibI")
-_CHECKED: Final = struct.Struct(">hiqqqhii")
-_HEADER_SIZE: Final = _UNCHECKED.size + _CHECKED.size
-_IN_FRONT: Final = 12  # of which the size in the header does not tell
+_ZSTD_LEVEL: Final = 1
 _NO_LEADER_EPOCH: Final = -1
-_MAGIC: Final = 2
 
 
 class EncodedBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka has no types
@@ -41,7 +36,7 @@ class EncodedBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka has no types
     would be, byte for byte, but for what compression makes of it."""
 
     def __init__(self, records: Sequence[Record], start: int, most_bytes: int, codec: int = ZSTD) -> None:
-        self._body, self._relative_offset, self._latest = encode_records(records, start, most_bytes - _HEADER_SIZE)
+        self._body, self._relative_offset, self._latest = encode_records(records, start, most_bytes - header.SIZE)
         self._first_timestamp = records[start][2]
         self._codec = codec
         self._closed = True
@@ -49,7 +44,7 @@ class EncodedBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka has no types
         self._producer = -1, -1, 0
 
     def size(self) -> int:
-        return _HEADER_SIZE + len(self._body) if self._buffer is None else len(self._buffer)
+        return header.SIZE + len(self._body) if self._buffer is None else len(self._buffer)
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
         self._producer = producer_id, producer_epoch, base_sequence
@@ -60,22 +55,30 @@ class EncodedBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka has no types
         return self._buffer
 
     def _built(self) -> bytes:
-        body = zstd_encode(self._body, level=ZSTD_LEVEL) if self._codec == ZSTD else self._body
+        body = zstd_encode(self._body, level=_ZSTD_LEVEL) if self._codec == ZSTD else self._body
         is_smaller = len(body) < len(self._body)
         body, codec = (body, self._codec) if is_smaller else (self._body, NO_CODEC)
         count = self._relative_offset
-        checked = _CHECKED.pack(codec, count - 1, self._first_timestamp, self._latest, *self._producer, count)
+        checked = header.CHECKED.pack(codec, count - 1, self._first_timestamp, self._latest, *self._producer, count)
         crc = calc_crc32c(checked + body)
-        size = _HEADER_SIZE - _IN_FRONT + len(body)
-        return b"".join((_UNCHECKED.pack(0, size, _NO_LEADER_EPOCH, _MAGIC, crc), checked, body))
+        size = header.SIZE - header.LENGTH.size + len(body)
+        return b"".join((header.UNCHECKED.pack(0, size, _NO_LEADER_EPOCH, header.NEWEST_MAGIC, crc), checked, body))
 
 
 def filled_batch(records: Sequence[Record], start: int, most_bytes: int, codec: int = ZSTD) -> BatchBuilder:
     """A batch of the records from `start` on that have room in it, one at least."""
     if IS_COMPILED:
         return EncodedBatch(records, start, most_bytes, codec)
+    compress_fast()
     batch = BatchBuilder(most_bytes, codec)
     for key, value, timestamp, headers in islice(records, start, None):
         if batch.append(timestamp=timestamp, key=key, value=value, headers=[*headers]) is None:
             break
     return batch
+
+
+def compress_fast() -> None:
+    """aiokafka leaves the level to its library, which takes 3: no smaller than 1, at two to four times the CPU. It has
+    no setting for it; this holds for all producers of the process, however often it is said."""
+    module = sys.modules[DefaultRecordBatchBuilder.__module__]
+    module.zstd_encode = partial(zstd_encode, level=_ZSTD_LEVEL)  # type: ignore[attr-defined]

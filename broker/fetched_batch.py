@@ -6,11 +6,10 @@ own producers write in one pass (`broker/record_codec.pyx`). Any other batch, of
 codec of somebody else's, is left to aiokafka, which is also what says how the rest is read.
 """
 
-import struct
 import sys
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import cramjam
 from aiokafka.consumer import fetcher
@@ -18,16 +17,9 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
-from broker.encoded_batch import NO_CODEC, ZSTD
+from broker import batch_header as header
+from broker.batch_header import APPEND_TIME, NO_CODEC, ZSTD
 from broker.record_codec import LightRecord, decode_records
-
-_LENGTH: Final = struct.Struct(">qi")  # what is in front of every batch: its first offset, and the size of the rest
-_HEADER: Final = struct.Struct(">qiibIhiqqqhii")  # as in `DefaultRecordBase.HEADER_STRUCT`
-_CHECKED_FROM: Final = 21  # the checksum is of all that is behind it
-_MAGIC_AT: Final = 16
-_ATTRIBUTES_AT: Final = 22  # the lower of two bytes
-_MAGIC: Final = 2
-_APPEND_TIME: Final = 0x08
 
 
 class FetchedBatch:
@@ -35,22 +27,22 @@ class FetchedBatch:
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
-        header = _HEADER.unpack_from(data)
-        self._first_offset, self._crc, self._attributes, last_offset = header[0], header[4], header[5], header[6]
-        self._first_timestamp, self._max_timestamp, self._count = header[7], header[8], header[12]
+        self._first_offset, _, _, _, self._crc = header.UNCHECKED.unpack_from(data)
+        checked = header.CHECKED.unpack_from(data, header.UNCHECKED.size)
+        self._attributes, last_offset, self._first_timestamp, self._latest_timestamp, _, _, _, self._count = checked
         self.next_offset = self._first_offset + last_offset + 1
 
     def check(self) -> None:
         """Raises CorruptRecordException where the checksum is another."""
-        if calc_crc32c(self._data[_CHECKED_FROM:]) != self._crc:
+        if calc_crc32c(self._data[header.UNCHECKED.size :]) != self._crc:
             raise CorruptRecordException(f"the checksum of the batch at offset {self._first_offset} is wrong")
 
     def records(self, topic: str, partition: int) -> list[LightRecord]:
         """All of them, which are said to be of this place. Raises CorruptRecordException where they cannot be read."""
-        body: Any = self._data[_HEADER.size :]
-        appended_at = self._max_timestamp if self._attributes & _APPEND_TIME else -1
+        body: Any = self._data[header.SIZE :]
+        appended_at = self._latest_timestamp if self._attributes & APPEND_TIME else -1
         try:
-            if self._attributes & ~_APPEND_TIME == ZSTD:
+            if self._attributes & ~APPEND_TIME == ZSTD:
                 body = cramjam.zstd.decompress(body)
             first = self._first_offset, self._first_timestamp
             return decode_records(body, self._count, topic, partition, *first, appended_at)
@@ -78,9 +70,9 @@ class FetchedBatches:
     def next_own(self) -> FetchedBatch | None:
         """The next batch, if there is one and it is of whipstitch's own."""
         data = self._data[self._at : self._end()]
-        if not self.has_next() or len(data) < _HEADER.size or data[_MAGIC_AT] != _MAGIC:
+        if not self.has_next() or len(data) < header.SIZE or data[header.MAGIC_AT] != header.NEWEST_MAGIC:
             return None
-        if data[_ATTRIBUTES_AT] & ~_APPEND_TIME not in (NO_CODEC, ZSTD):
+        if data[header.UNCHECKED.size + 1] & ~APPEND_TIME not in (NO_CODEC, ZSTD):
             return None
         return FetchedBatch(self._next())
 
@@ -89,10 +81,10 @@ class FetchedBatches:
         return self._data[start : self._at]
 
     def _end(self) -> int:
-        if len(self._data) - self._at < _LENGTH.size:
+        if len(self._data) - self._at < header.LENGTH.size:
             return len(self._data) + 1
-        _, size = _LENGTH.unpack_from(self._data, self._at)
-        return self._at + _LENGTH.size + int(size)
+        _, size = header.LENGTH.unpack_from(self._data, self._at)
+        return self._at + header.LENGTH.size + max(0, int(size))
 
 
 class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types

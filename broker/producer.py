@@ -8,18 +8,14 @@ so the producer behind is replaced before the next record is sent.
 
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
-from functools import partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.codec import zstd_encode
 from aiokafka.errors import DuplicateSequenceNumber, KafkaConnectionError, KafkaError
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from broker.connection import client_options, why_unreachable
-from broker.encoded_batch import ZSTD_LEVEL, filled_batch
+from broker.encoded_batch import filled_batch
 from broker.errors import BrokerUnavailable, broker_error, unknown_topic
 from pipeline.settings import Settings
 from topics.records import Record
@@ -115,7 +111,6 @@ class DurableProducer:
 
 
 async def _started(settings: Settings) -> AIOKafkaProducer:
-    compress_fast()
     producer = AIOKafkaProducer(
         **client_options(settings),
         acks="all",
@@ -155,10 +150,3 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
     if last.offset < 0:
         raise DuplicateSequenceNumber("it was written before, and the broker no longer knows where")
     return int(last.offset + batch.record_count())
-
-
-def compress_fast() -> None:
-    """aiokafka leaves the level to its library, which takes 3: no smaller than 1, at two to four times the CPU. It has
-    no setting for it; this holds for all producers of the process, however often it is said."""
-    module = sys.modules[DefaultRecordBatchBuilder.__module__]
-    module.zstd_encode = partial(zstd_encode, level=ZSTD_LEVEL)  # type: ignore[attr-defined]

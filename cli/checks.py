@@ -50,8 +50,8 @@ def versions() -> Iterator[Check]:
 
 
 def compiled() -> Iterator[Check]:
-    """Whether the reader of plain calls is there; all is well without it, and slower."""
-    is_there = find_spec("pipeline.dialects.segment_plain") is not None
+    """Whether what whipstitch compiles is there; all is well without it, and slower."""
+    is_there = all(find_spec(name) for name in ("broker.record_codec", "pipeline.dialects.segment_plain"))
     mend = "no; a worker takes fewer events: install a C compiler and Python's headers (Debian: gcc, python3-dev)"
     yield Check("compiled", True, "yes" if is_there else f"{mend}, then whipstitch once more")
 

@@ -7,11 +7,10 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import strategies as st
 
 from bench import load
+from broker.batch_header import NO_CODEC
 from topics.records import Record
 
-NO_CODEC: Final = 0
 GZIP: Final = 1
-ZSTD: Final = 4
 
 MIXED: Final[list[Record]] = [
     *(record for _, record in load.records(20, 1)),

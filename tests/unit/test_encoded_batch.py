@@ -11,10 +11,10 @@ from hypothesis import given
 
 from bench import load
 from broker import encoded_batch
-from broker.encoded_batch import EncodedBatch, filled_batch
-from broker.producer import compress_fast
+from broker.batch_header import NO_CODEC, ZSTD
+from broker.encoded_batch import EncodedBatch, compress_fast, filled_batch
 from tests import compiled
-from tests.kafka_batches import MIXED, NO_CODEC, ZSTD, builder, built, record_lists
+from tests.kafka_batches import MIXED, builder, built, record_lists
 from topics.records import Record
 
 compiled.needs("broker.record_codec")

@@ -17,8 +17,9 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from hypothesis import given
 
+from broker.batch_header import NO_CODEC, ZSTD
 from tests import compiled
-from tests.kafka_batches import GZIP, MIXED, NO_CODEC, ZSTD, built, record_lists
+from tests.kafka_batches import GZIP, MIXED, built, record_lists
 from topics.records import Record
 
 compiled.needs("broker.record_codec")
@@ -103,6 +104,13 @@ def test_what_is_cut_off_is_left_for_the_next_fetch(codec: int) -> None:
         assert batches.size_in_bytes() == len(data)
         assert (batches.has_next(), FetchedBatches(whole[:size]).has_next()) == (True, False)
         assert len(light(data)) == 4
+
+
+@pytest.mark.parametrize("size", [-(1 << 31), -100, -13, -12, -1, 0, 5, 48])
+def test_batch_that_is_too_small_to_be_one_is_told(size: int) -> None:
+    whole = built(MIXED[:4])
+    with pytest.raises(CorruptRecordException):
+        light(whole[:8] + struct.pack(">i", size) + whole[12:])
 
 
 def test_no_broken_byte_gets_past_the_checksum() -> None:
