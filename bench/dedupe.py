@@ -1,11 +1,10 @@
-"""What a remembered id takes in memory, and what an event costs, where few ids are remembered and where many.
+"""What a remembered id takes in memory, and what dedupe costs an event, where few ids are remembered and where many.
 
     .venv/bin/python -m bench.dedupe
 
 Each row is a process of its own. Ids come in batches, 5 % of them for the second time, at the pace at which a window
-of 24 hours holds so many. What is measured comes after more than a window: ids are forgotten as fast as they come.
-First dedupe alone, then the stitch agent's whole decision over calls with such ids. Between them it is checked that the
-ids of the last hour are known, and that as many others are not.
+of 24 hours holds so many. What is measured comes after more than a window: ids are forgotten as fast as they come. At
+the end it is checked that the ids of the last hour are known, and that as many others are not.
 """
 
 import argparse
@@ -24,10 +23,6 @@ import psutil
 from bench import load
 from bench.results import Figure
 from pipeline.dedupe import SeenIds, seen_id
-from pipeline.rules import Rules
-from pipeline.stitch import decide
-from topics.names import RAW
-from topics.records import PlacedRecord
 
 WINDOW_S = 86_400
 START_S = 1_790_000_000.0
@@ -49,14 +44,18 @@ class Cost:
     memory_bytes: int
     mapped_bytes: int
     disk_bytes: int
+    hash_us: float
     dedupe_us: float
-    decision_us: float
     right: bool
+
+    @property
+    def event_us(self) -> float:
+        return self.hash_us + self.dedupe_us
 
     def __str__(self) -> str:
         return (
             f"| {self.ids:,} | {self.held:,} | {self.memory_bytes / self.ids:.1f} | {self.mapped_bytes / self.ids:.1f} "
-            f"| {self.disk_bytes / self.ids:.1f} | {self.dedupe_us:.2f} | {self.decision_us:.2f} "
+            f"| {self.disk_bytes / self.ids:.1f} | {self.dedupe_us:.2f} | {self.event_us:.2f} "
             f"| {'right' if self.right else 'WRONG'} |"
         )
 
@@ -66,27 +65,21 @@ def main() -> int:
     arguments.add_argument("--many", type=int, default=MANY)
     print(
         "| ids in the window | held | memory, bytes an id | of it mapped files | disk, bytes an id "
-        "| dedupe alone, µs an event | the whole decision | answers |\n|---|---|---|---|---|---|---|---|"
+        "| µs an event | with hashing its id | answers |\n|---|---|---|---|---|---|---|---|"
     )
     few, many = (_in_a_process(ids) for ids in (FEW, arguments.parse_args().many))
     for cost in (few, many):
         print(cost, flush=True)
-    print("\n| µs an event, many ids / few | ratio | good | reach |\n|---|---|---|---|")
-    print(f"| dedupe alone | {many.dedupe_us / few.dedupe_us:.2f} | 1.5 | 1.1 |")
-    print(f"| the whole decision | {many.decision_us / few.decision_us:.2f} | 1.5 | 1.1 |")
+    print("\n| µs an event, many ids / few | ratio |\n|---|---|")
+    print(f"| dedupe alone | {many.dedupe_us / few.dedupe_us:.2f} |")
+    print(f"| with hashing its id | {many.event_us / few.event_us:.2f} |")
     return 0 if few.right and many.right else 1
 
 
 def figures(many: int, counted: int = LEAST_COUNTED) -> list[Figure]:
-    """`counted` events at least are measured of each."""
-    less, more = _in_a_process(FEW, counted), _in_a_process(many, counted)
-    right = less.right and more.right
-    dedupe, decision = more.dedupe_us / less.dedupe_us, more.decision_us / less.decision_us
-    of = f"a decision, {many:,} ids to {FEW:,}; of dedupe alone {dedupe:.3g}"
-    return [
-        Figure("memory", more.memory_bytes / more.ids, of=f"{many:,} ids in the window", is_right=right),
-        Figure("many_ids", decision, of=of, is_right=right),
-    ]
+    """`counted` events at least are measured."""
+    more = _in_a_process(many, counted)
+    return [Figure("memory", more.memory_bytes / more.ids, of=f"{many:,} ids in the window", is_right=more.right)]
 
 
 def _in_a_process(ids: int, least_counted: int = LEAST_COUNTED) -> Cost:
@@ -102,65 +95,53 @@ def _measured(ids: int, least_counted: int) -> Cost:
         seen = SeenIds(WINDOW_S, Path(folder))
         seen.position = 0
         _run(seen, _batches(ids, 0, filling))
-        dedupe_s = _run(seen, _batches(ids, filling, counted))
+        hash_s, dedupe_s = _run(seen, _batches(ids, filling, counted))
         after = psutil.Process().memory_info()
-        right = _is_right(seen, _batches(ids, filling, counted))
-        decision_s = _decide(seen, _batches(ids, filling + counted, counted))
         return Cost(
             ids=ids,
             held=len(seen),
             memory_bytes=after.rss - before.rss,
             mapped_bytes=after.shared - before.shared,
             disk_bytes=sum(file.stat().st_size for file in Path(folder).iterdir()),
+            hash_us=hash_s * 1e6 / counted,
             dedupe_us=dedupe_s * 1e6 / counted,
-            decision_us=decision_s * 1e6 / counted,
-            right=right,
+            right=_is_right(seen, _batches(ids, filling, counted)),
         )
 
 
 def _batches(ids: int, start: int, count: int) -> Batches:
-    """The message ids of the events from `start` on, and when they were received."""
-    pick = random.Random(start)
-    pace_s = WINDOW_S * (1 - REPEATS) / ids
+    """The batches of the events from `start` on."""
     for first in range(start, start + count, BATCH):
-        events = range(first, min(first + BATCH, start + count))
-        sent = [n if pick.random() >= REPEATS else pick.randrange(max(0, n - ids), n + 1) for n in events]
-        yield [_message_id(n) for n in sent], [START_S + round(n * pace_s, 3) for n in events]
+        yield batch(ids, first // BATCH)
 
 
-def _run(seen: SeenIds, batches: Batches) -> float:
-    """Take ids in as the stitch agent does. The CPU-seconds of it, without hashing them."""
-    spent_s = 0.0
-    for message_ids, received_at in batches:
-        ids = [seen_id(load.PROJECT, message_id) for message_id in message_ids]
-        begin = time.process_time()
-        known = seen.known(ids, received_at)
-        claimed = {ids[row]: received_at[row] for row, is_known in enumerate(known) if not is_known}
-        seen.remember_new(list(claimed), list(claimed.values()))
-        spent_s += time.process_time() - begin
-    return spent_s
+def batch(ids: int, number: int) -> tuple[list[str], list[float]]:
+    """The message ids of a batch's events, and when they were received: `ids` of them in a window."""
+    pick = random.Random(number)
+    pace_s = WINDOW_S * (1 - REPEATS) / ids
+    events = range(number * BATCH, (number + 1) * BATCH)
+    sent = [n if pick.random() >= REPEATS else pick.randrange(max(0, n - ids), n + 1) for n in events]
+    return [_message_id(n) for n in sent], [START_S + round(n * pace_s, 3) for n in events]
 
 
-def _decide(seen: SeenIds, batches: Batches) -> float:
-    """Decide about calls with these ids, and remember it. The CPU-seconds of it."""
-    rules, owners, spent_s = Rules([], max_event_bytes=32 * 1024), dict[bytes, bytes](), 0.0
-    for message_ids, received_at in batches:
-        records = _records(message_ids, received_at)
-        begin = time.process_time()
-        decision = decide(records, seen, owners, rules)
-        seen.remember_new(list(decision.claimed), list(decision.claimed.values()))
-        spent_s += time.process_time() - begin
-        owners.update((key, value) for key, value in decision.owners.items() if value is not None)
-    return spent_s
+def _run(seen: SeenIds, batches: Batches) -> tuple[float, float]:
+    """The CPU-seconds of hashing all ids, and of dedupe."""
+    hash_s = dedupe_s = 0.0
+    for each in batches:
+        hashing_s, deduping_s = take_in(seen, *each)
+        hash_s, dedupe_s = hash_s + hashing_s, dedupe_s + deduping_s
+    return hash_s, dedupe_s
 
 
-def _records(message_ids: list[str], received_at: list[float]) -> list[PlacedRecord]:
-    calls = load.events(len(message_ids), seed=round(received_at[0]))
-    records = []
-    for message_id, at, (anonymous_id, call) in zip(message_ids, received_at, calls, strict=True):
-        key, value, at_ms, headers = load.record(anonymous_id, {**call, "messageId": message_id}, round(at * 1000))
-        records.append(PlacedRecord(RAW, 0, 0, at_ms, key, value, headers))
-    return records
+def take_in(seen: SeenIds, message_ids: list[str], received_at: list[float]) -> tuple[float, float]:
+    """Take a batch in as the stitch agent does. The CPU-seconds of hashing its ids, and of dedupe."""
+    begin = time.process_time()
+    ids = [seen_id(load.PROJECT, message_id) for message_id in message_ids]
+    hashed = time.process_time()
+    known = seen.known(ids, received_at)
+    claimed = {ids[row]: received_at[row] for row, is_known in enumerate(known) if not is_known}
+    seen.remember_new(list(claimed), list(claimed.values()))
+    return hashed - begin, time.process_time() - hashed
 
 
 def _is_right(seen: SeenIds, batches: Batches) -> bool:

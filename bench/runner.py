@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from rich.progress import Progress, TaskID
 
-from bench import dedupe, drain, identity, ingress, latency, replay, views
+from bench import dedupe, drain, identity, ingress, known_ids, latency, replay, views
 from bench.comparisons import COMPARISONS, Comparison, compare
 from bench.results import Figure, Results
 from bench.system import Loaded, System, system
@@ -102,7 +102,8 @@ class Runner:
         return {
             ("ingress", "ingress_batch"): lambda: ingress.figures(scale.pairs, scale.requests),
             ("replay",): lambda: replay.figures(scale.replay_events, scale.pairs),
-            ("memory", "many_ids"): lambda: dedupe.figures(scale.ids, scale.ids_counted),
+            ("memory",): lambda: dedupe.figures(scale.ids, scale.ids_counted),
+            ("many_ids",): lambda: known_ids.figures(scale.ids, 3 * scale.pairs),
             ("resolved", "squashed"): lambda: views.figures(scale.rows, scale.pairs),
             ("latency_row", "latency_who"): lambda: latency.figures(scale.probes),
             ("halves",): lambda: drain.figures(scale.half_events),

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, initializedcheck=False, cdivision=True
-"""Kafka's records within a record batch, to bytes and back in one pass, in a fifth of the instructions of aiokafka's
-own classes, which say what comes out.
+"""Kafka's records within a record batch, to bytes and back in one pass: in half of the instructions of aiokafka's own
+builder and a quarter of those of its reader, which say what comes out.
 
 The format is that of `https://kafka.apache.org/documentation/#record`: numbers as zigzag varints, -1 as the length of
 what is null. Functions over bytes are `nogil`, so that the compiler refuses a Python object in them.
