@@ -41,7 +41,7 @@ _LONGER_IDS: Final = {Dialect.MILLIMETRIC: millimetric.MAX_EVENT_ID}
 
 
 def event_of(record: RawRecord, rules: Rules) -> Event | Rejected:
-    """As `validate`, and where the event is plain at a third of its cost."""
+    """As `validate`, and where the event is plain at a third of its instructions."""
     event = read_plain(record.value, record.headers, rules.max_event_bytes)
     if event is None:
         return validate(record, rules)
