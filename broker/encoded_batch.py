@@ -1,4 +1,4 @@
-"""The record batches that a producer sends, written in half of aiokafka's instructions, and without its copies.
+"""The record batches that a producer sends, written in two thirds of aiokafka's instructions, and without its copies.
 
 aiokafka's builder takes one record after the other into a buffer that it enlarges for each, and copies the whole of it
 twice before it is compressed. Here the records are written in one pass (`broker/record_codec.pyx`). Where that
