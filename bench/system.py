@@ -136,9 +136,10 @@ async def _preload(configured: Settings, count: int) -> Loaded:
 
 
 def _drop_databases(store: Store) -> None:
-    """All but the engine's own; of `default`, what is in it."""
+    """All but the engine's own; of `default`, what is in it. Shadows of replays first: without the database that the
+    connection is for, no statement is taken, and theirs begin with its name."""
     kept = "name NOT IN ('default', 'system', 'information_schema', 'INFORMATION_SCHEMA')"
-    for row in store.query(f"SELECT name FROM system.databases WHERE {kept}"):
+    for row in store.query(f"SELECT name FROM system.databases WHERE {kept} ORDER BY name DESC"):
         store.command(f"DROP DATABASE {quoted(row['name'])} SYNC")
     store.create_database()
     for row in store.query("SELECT name FROM system.tables WHERE database = 'default'"):
