@@ -146,7 +146,7 @@ def take_in(seen: SeenIds, message_ids: list[str], received_at: list[float]) -> 
 
 def _is_right(seen: SeenIds, batches: Batches) -> bool:
     taken = list(batches)
-    last_hour = [batch for batch in taken if batch[1][0] > taken[-1][1][-1] - 3600]
+    last_hour = [each for each in taken if each[1][0] > taken[-1][1][-1] - 3600]
     return all(
         all(seen.known([seen_id(load.PROJECT, message_id) for message_id in message_ids], received_at))
         and not any(seen.known([seen_id("other", message_id) for message_id in message_ids], received_at))

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -110,15 +110,15 @@ def _inside_qsort(work: Work) -> None:
 
 def functions() -> dict[str, Work]:
     """What is counted; each takes `EVENTS` events."""
-    records = [*_read(load.records(EVENTS, 1))]
+    loaded = [record for _, record in load.records(EVENTS, 1)]
+    batch = _batch(loaded)
+    records = _unpacked(batch)
     stamps = [record.headers for record in records]
     events = [event for record in records if isinstance(event := validate(record, _RULES), stitched.StitchedEvent)]
     known = SeenIds(86_400, seal_at=EVENTS)
     ids, received = [seen_id(e.project_id, e.message_id) for e in events], [e.received_at for e in events]
     known.remember_all(ids, received)
     owners = {key: value for key, value in decide(records, SeenIds(60), {}, _RULES).owners.items() if value}
-    loaded = [record for _, record in load.records(EVENTS, 1)]
-    batch = _batch(loaded)
     return {
         "broker.encoded_batch": lambda: _batch(loaded),
         "broker.fetched_batch": lambda: _unpacked(batch),
@@ -131,10 +131,6 @@ def functions() -> dict[str, Work]:
         "pipeline.stitch.decide, known ids": lambda: decide(records, SeenIds(60), owners, _RULES),
         "pipeline.stitch.decide, duplicates": lambda: decide(records, known, owners, _RULES),
     }
-
-
-def _read(loaded: Iterator[tuple[int, Record]]) -> list[RawRecord]:
-    return _unpacked(_batch([record for _, record in loaded]))
 
 
 def _batch(records: Sequence[Record]) -> bytes:

@@ -69,8 +69,10 @@ class FetchedBatches:
 
     def next_own(self) -> FetchedBatch | None:
         """The next batch, if there is one and it is of whipstitch's own."""
+        if not self.has_next():
+            return None
         data = self._data[self._at : self._end()]
-        if not self.has_next() or len(data) < header.SIZE or data[header.MAGIC_AT] != header.NEWEST_MAGIC:
+        if len(data) < header.SIZE or data[header.MAGIC_AT] != header.NEWEST_MAGIC:
             return None
         if data[header.UNCHECKED.size + 1] & ~APPEND_TIME not in (NO_CODEC, ZSTD):
             return None
