@@ -9,6 +9,7 @@ RUNTIME := $(VENV)/runtime-installed
 DEV := $(VENV)/dev-installed
 # Frameworks that the worker is measured against: they ask for other versions of what we use.
 PEERS := .venv-peers/installed
+COMPILED := $(wildcard */*.pxd */*.pyx */*/*.pyx)
 ARGS ?=
 # Tests mostly wait for servers: more processes than cores are right.
 JOBS ?= 3
@@ -60,7 +61,7 @@ $(VENV_MADE):
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(RUNTIME): requirements.lock pyproject.toml setup.py broker/record_codec.pyx pipeline/dialects/segment_plain.pyx | $(VENV_MADE)
+$(RUNTIME): requirements.lock pyproject.toml setup.py $(COMPILED) | $(VENV_MADE)
 	$(PIP) install --quiet --require-hashes -r requirements.lock
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $@

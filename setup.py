@@ -3,7 +3,8 @@
 from Cython.Build import cythonize
 from setuptools import setup
 
-modules = cythonize(["broker/record_codec.pyx", "pipeline/dialects/segment_plain.pyx"], build_dir="build")
+compiled = ["broker/record_codec.pyx", "pipeline/dialects/segment_plain.pyx", "pipeline/stamp_plain.pyx"]
+modules = cythonize(compiled, build_dir="build")
 for module in modules:
     module.optional = True  # where there is no C compiler, Python and aiokafka do the same at three times the cost
 setup(ext_modules=modules)

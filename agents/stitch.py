@@ -115,7 +115,7 @@ class Stitcher:
             raise StandDown(str(exceeded))
 
     def _remember(self, partition: int, seen: SeenIds, decision: Decision, end: int | None) -> None:
-        seen.remember_new(list(decision.claimed), list(decision.claimed.values()))
+        seen.remember_new(decision.claimed)
         for key, value in decision.owners.items():
             if value is None:
                 self._owners.pop(key, None)

@@ -22,7 +22,7 @@ import psutil
 
 from bench import load
 from bench.results import Figure
-from pipeline.dedupe import SeenIds, seen_id
+from pipeline.dedupe import SeenIds, id_text, seen_id, seen_ids
 
 WINDOW_S = 86_400
 START_S = 1_790_000_000.0
@@ -136,11 +136,11 @@ def _run(seen: SeenIds, batches: Batches) -> tuple[float, float]:
 def take_in(seen: SeenIds, message_ids: list[str], received_at: list[float]) -> tuple[float, float]:
     """Take a batch in as the stitch agent does. The CPU-seconds of hashing its ids, and of dedupe."""
     begin = time.process_time()
-    ids = [seen_id(load.PROJECT, message_id) for message_id in message_ids]
+    ids = seen_ids([id_text(load.PROJECT, message_id) for message_id in message_ids])
     hashed = time.process_time()
     known = seen.known(ids, received_at)
     claimed = {ids[row]: received_at[row] for row, is_known in enumerate(known) if not is_known}
-    seen.remember_new(list(claimed), list(claimed.values()))
+    seen.remember_new(claimed)
     return hashed - begin, time.process_time() - hashed
 
 

@@ -49,7 +49,7 @@ class _Stitching:
     def _decide(self, records: list[PlacedRecord]) -> float:
         begin = time.process_time()
         decision = decide(records, self._seen, self._owners, _RULES)
-        self._seen.remember_new(list(decision.claimed), list(decision.claimed.values()))
+        self._seen.remember_new(decision.claimed)
         self._owners.update((key, value) for key, value in decision.owners.items() if value is not None)
         return time.process_time() - begin
 

@@ -32,6 +32,7 @@ LARGE_LAG = 100_000
 LEAST_FREE_BYTES = 2 * 1024**3
 LARGEST_CLOCK_DIFFERENCE_S = 5.0
 READ_BY_WORKER = (RAW, STITCHED, LINKS, REJECTED)
+_COMPILED = ("broker.record_codec", "pipeline.dialects.segment_plain", "pipeline.stamp_plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def versions() -> Iterator[Check]:
 
 def compiled() -> Iterator[Check]:
     """Whether what whipstitch compiles is there; all is well without it, and slower."""
-    is_there = all(find_spec(name) for name in ("broker.record_codec", "pipeline.dialects.segment_plain"))
+    is_there = all(map(find_spec, _COMPILED))
     mend = "no; a worker takes fewer events: install a C compiler and Python's headers (Debian: gcc, python3-dev)"
     yield Check("compiled", True, "yes" if is_there else f"{mend}, then whipstitch once more")
 

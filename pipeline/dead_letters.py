@@ -10,12 +10,11 @@ from typing import Final
 
 import msgspec
 
-from pipeline.instants import LATEST_MS
 from pipeline.outcome import Rejected
 from pipeline.surrogates import mended
 from topics import rejected
 from topics.names import STITCHED
-from topics.raw import read_stamp
+from topics.raw import LATEST_MS, read_stamp
 from topics.records import UNREADABLE, RawRecord, Record
 from topics.rejected import REJECTION_HEADER, Reason, Rejection, read_rejection
 

@@ -15,7 +15,7 @@ and everything is to be read back from `events.stitched`, as without a folder.
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,23 +74,24 @@ class SeenIds:
         """The same of one id. A batch costs little more."""
         return self.known([seen_id], [received_at])[0]
 
-    def repeats(self, first_received_at: float, received_at: float) -> bool:
-        return round(received_at * 1000) - round(first_received_at * 1000) < self._window_ms
+    def is_claimed(self, seen_id: bytes, received_at: float, claimed: Mapping[bytes, float]) -> bool:
+        """The same of an id among those that the batch itself brought before it, each with its receipt."""
+        first = claimed.get(seen_id)
+        return first is not None and round(received_at * 1000) - round(first * 1000) < self._window_ms
 
     def remember_all(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
         """Note events of the log, in its order. To note one again changes nothing."""
-        known = self.known(ids, received_at)
-        new = [row for row, is_known in enumerate(known) if not is_known]
-        self.remember_new([ids[row] for row in new], [received_at[row] for row in new])
+        new: dict[bytes, float] = {}
+        for this_id, at, is_known in zip(ids, received_at, self.known(ids, received_at), strict=True):
+            if not is_known and not self.is_claimed(this_id, at, new):
+                new[this_id] = at
+        self.remember_new(new)
 
-    def remember_new(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
-        """Note events whose output is durable, and of which `known`, asked since the last were noted, said: new."""
-        recent_ms, window_ms = self._recent_ms, self._window_ms
-        for seen_id, at_ms in zip(ids, _milliseconds(received_at).tolist(), strict=True):
-            first_ms = recent_ms.setdefault(seen_id, at_ms)
-            if at_ms - first_ms >= window_ms:
-                recent_ms[seen_id] = at_ms
-        if len(recent_ms) >= self._seal_at:
+    def remember_new(self, claimed: Mapping[bytes, float]) -> None:
+        """Note events whose output is durable, each id with its receipt, and of which `known`, asked since the last
+        were noted, said: new."""
+        self._recent_ms.update(zip(claimed, _milliseconds([*claimed.values()]).tolist(), strict=True))
+        if len(self._recent_ms) >= self._seal_at:
             self.checkpoint()
 
     def remember(self, seen_id: bytes, received_at: float) -> None:
@@ -165,10 +166,22 @@ class SeenIds:
 
 def seen_id(project_id: str, message_id: str) -> bytes:
     """128 bits that stand for (project, messageId): two of 10¹² ids collide with probability 10⁻¹⁵."""
-    text = f"{project_id}\0{message_id}".encode("utf-8", "surrogatepass")
-    hashed = _NOTHING_HASHED.copy()  # a copy costs less than a new one
-    hashed.update(text)
-    return hashed.digest()
+    return seen_ids([id_text(project_id, message_id)])[0]
+
+
+def id_text(project_id: str, message_id: str) -> bytes:
+    """What is hashed to be such an id."""
+    return f"{project_id}\0{message_id}".encode("utf-8", "surrogatepass")
+
+
+def seen_ids(texts: Sequence[bytes]) -> list[bytes]:
+    """The ids of many."""
+    ids = []
+    for text in texts:
+        hashed = _NOTHING_HASHED.copy()  # a copy costs less than a new one
+        hashed.update(text)
+        ids.append(hashed.digest())
+    return ids
 
 
 def _milliseconds(received_at: Sequence[float]) -> I64:

@@ -44,14 +44,18 @@ decode = msgspec.json.Decoder(Ownership).decode
 NOBODY: Final = Ownership()
 
 
-def with_fact(state: Ownership, fact: LinkFact, max_users: int) -> Ownership:
-    """The state with one more fact; the very same object where the fact changes nothing."""
-    counts_alone = fact.kind is not FIRST
-    users = _with_user(state.users, fact.user_id, max_users) if counts_alone else state.users
-    points = state.points if _is_between(state.points, fact) else _with_point(state.points, _point(fact))
-    if users is state.users and points is state.points:
+def with_facts(state: Ownership, facts: Iterable[LinkFact], max_users: int) -> Ownership:
+    """The state with these facts too, in whatever order and pieces they come; the very same object where they change
+    nothing."""
+    users, points = state.users, list(state.points)
+    for fact in facts:
+        _put(points, fact)
+        if fact.kind is not FIRST:
+            users = _with_user(users, fact.user_id, max_users)
+    if users is state.users and len(points) == len(state.points):
         return state
-    return Ownership(points, users)
+    kept = _bounded(points)
+    return state if users is state.users and kept == state.points else Ownership(kept, users)
 
 
 def without_users(state: Ownership, forgotten: Collection[str]) -> Ownership:
@@ -69,9 +73,7 @@ def corrected(
     kept = tuple(point for point in state.points if _moment(point) not in without)
     gone = {*_users(state.points)} - {*_users(kept)}
     state = Ownership(kept, tuple(user_id for user_id in state.users if user_id not in gone)) if kept else NOBODY
-    for fact in facts:
-        state = with_fact(state, fact, max_users)
-    return state
+    return with_facts(state, facts, max_users)
 
 
 def owner_always(state: Ownership, max_users: int) -> str | UnsetType | None:
@@ -150,51 +152,41 @@ def _point(fact: LinkFact) -> Point:
 def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> tuple[str, ...]:
     if user_id is None or user_id in users:
         return users
+    if not users:
+        return (user_id,)
     kept = tuple(sorted((*users, user_id))[: max_users + 1])
     return users if kept == users else kept
 
 
-def _is_between(points: tuple[Point, ...], fact: LinkFact) -> bool:
-    """Whether a fact lies between the earliest points that are kept and the latest, and so would not be kept. Of one at
-    the very instant of either it is not said."""
-    if len(points) != 2 * KEPT_AT_EACH_END or fact.kind is IMPLICIT:
-        return False
-    if not points[KEPT_AT_EACH_END - 1].timestamp < fact.timestamp < points[KEPT_AT_EACH_END].timestamp:
-        return False
-    return not _any_implicit(points)
-
-
-def _with_point(points: tuple[Point, ...], point: Point) -> tuple[Point, ...]:
-    at = _place_of(point, points)
-    if at < len(points) and _moment(points[at]) == _moment(point):
-        return points
-    rival = next((known for known in points if _same_bucket(known, point)), None) if point.implicit else None
-    if rival is not None and _moment(rival) < _moment(point):
-        return points
-    together = [*points[:at], point, *points[at:]]
-    if rival is not None:
-        together.remove(rival)
-    kept = _bounded(together)
-    return kept if kept[-1] is point or len(kept) == len(together) or point in kept else points
-
-
-def _place_of(point: Point, points: tuple[Point, ...]) -> int:
-    """Where it is, or would be. Most come last, which one look tells."""
-    if not points or points[-1].timestamp < point.timestamp:
-        return len(points)
-    return bisect_left(points, _moment(point), key=_moment)
+def _put(points: list[Point], fact: LinkFact) -> None:
+    """Into its place, unless it is there. Most come last, which one look tells."""
+    if not points or points[-1].timestamp < fact.timestamp:
+        points.append(_point(fact))
+        return
+    moment = fact.timestamp, fact.message_id
+    at = bisect_left(points, moment, key=_moment)
+    if at == len(points) or _moment(points[at]) != moment:
+        points.insert(at, _point(fact))
 
 
 def _bounded(points: list[Point]) -> tuple[Point, ...]:
-    """The earliest points and the latest. An implicit one stands among the latest by its bucket, not by its moment: an
-    earlier fact of the bucket moves the one, and a point that it moved out could not be had again."""
-    if len(points) <= KEPT_AT_EACH_END:
-        return tuple(points)
+    """The earliest points and the latest. Of the implicit ones of one user and bucket the earliest stands for all; and
+    among the latest it stands by its bucket, not by its moment: an earlier fact of the bucket moves the one, and a
+    point that it moved out could not be had again."""
     if not _any_implicit(points):
         few = len(points) <= 2 * KEPT_AT_EACH_END
         return tuple(points) if few else (*points[:KEPT_AT_EACH_END], *points[-KEPT_AT_EACH_END:])
+    points = _earliest_of_each_bucket(points)
     latest = {id(point) for point in sorted(points, key=_rank)[-KEPT_AT_EACH_END:]}
     return tuple(point for at, point in enumerate(points) if at < KEPT_AT_EACH_END or id(point) in latest)
+
+
+def _earliest_of_each_bucket(points: list[Point]) -> list[Point]:
+    earliest: dict[tuple[str | None, float], Point] = {}
+    for point in points:
+        if point.implicit:
+            earliest.setdefault((point.user_id, _bucket(point)), point)
+    return [point for point in points if not point.implicit or earliest[point.user_id, _bucket(point)] is point]
 
 
 def _any_implicit(points: Sequence[Point]) -> bool:
@@ -216,7 +208,3 @@ def _bucket(point: Point) -> float:
 
 def _moment(point: Point) -> tuple[float, str]:
     return point.timestamp, point.message_id
-
-
-def _same_bucket(known: Point, point: Point) -> bool:
-    return known.implicit and known.user_id == point.user_id and _bucket(known) == _bucket(point)

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
-LATEST_MS: Final = 9_999_999_999_999  # the year 2286; what lies outside is no instant that a client meant
+from topics.raw import LATEST_MS
+
 _MILLISECONDS_FROM: Final = 100_000_000_000  # a number from here on counts milliseconds: as seconds, the year 5138
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS: Final = 86_400_000

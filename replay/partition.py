@@ -78,7 +78,7 @@ class Partition:
         return Progress(self._number, self._start, position, self._end, per_s=per_s, updated_at_ms=now_ms, **counts)
 
     def _remember(self, decision: Decision) -> None:
-        self._seen.remember_new([*decision.claimed], [*decision.claimed.values()])
+        self._seen.remember_new(decision.claimed)
         for key, value in decision.owners.items():
             self._learn(key, value)
 

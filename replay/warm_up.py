@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from pipeline.dedupe import SeenIds, seen_id
-from pipeline.identity import NOBODY, decode, encode, with_fact
+from pipeline.identity import NOBODY, decode, encode, with_facts
 from pipeline.reserved import ALIAS
 from pipeline.rules import Rules
 from pipeline.validate import SYNTHETIC_PREFIX
@@ -76,7 +76,7 @@ class WarmUp:
                 key = anonymous_key(fact.project_id, fact.anonymous_id)
                 table = owners[partition_of(key, self._count)]
                 before = decode(table[key]) if key in table else NOBODY
-                table[key] = encode(with_fact(before, fact, rules.of(fact.project_id).max_users))
+                table[key] = encode(with_facts(before, [fact], rules.of(fact.project_id).max_users))
         return owners
 
     def _sliced(self, sql: str, by: str) -> Iterator[list[dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """Records as tests need them: raw calls as an ingress would publish them."""
 
 import json
+import random
 from dataclasses import dataclass
 
 from pipeline.evidence import evidence
@@ -40,6 +41,16 @@ def raw_call(
     value = json.dumps(body).encode() if isinstance(body, dict) else body
     key = record_key(project_id, _id(fields.get("anonymousId")), _id(fields.get("userId")), message_id)
     return TestRecord(value=value, headers=(stamp_header(stamped),), key=key, offset=offset, timestamp=at_ms)
+
+
+def damaged(rng: random.Random, text: bytes) -> bytes:
+    """Some bytes of it taken out, doubled, or made others."""
+    start = rng.randrange(len(text))
+    end = min(len(text), start + rng.choice([1, 1, 2, 8]))
+    other: bytes = rng.choice(
+        [b"", text[start:end] * 2, rng.choice([*b'"\\{}[]:,0-.eEtfn \n\0\x80\xff']).to_bytes(1, "big")]
+    )
+    return text[:start] + other + text[end:]
 
 
 def only_link(event: StitchedEvent, rules: Rules) -> LinkFact | None:

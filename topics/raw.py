@@ -5,12 +5,13 @@ around them said. Everything behind this topic is a function of these records an
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 STAMP_HEADER = "whipstitch"
 MAX_MESSAGE_ID = 100  # characters; a dialect may allow more
+LATEST_MS = 9_999_999_999_999  # the year 2286; what lies outside is no instant that anybody meant
 
 EMPTY_OBJECT = msgspec.Raw(b"{}")
 
@@ -28,7 +29,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     project_id: str
     message_id: str
-    received_at_ms: int
+    received_at_ms: Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)]
     dialect: Dialect = Dialect.SEGMENT
     call: str = ""
     key_kind: Literal["public", "secret"] = "public"

@@ -77,10 +77,8 @@ def repeats(first_received_at: float | None, received_at: float) -> bool:
 
 def learnt(ownership: Ownership, event: StitchedEvent, project: ProjectRules) -> Ownership:
     """The ownership of the event's anonymous id after the event; the very same object where it changes nothing."""
-    for link in evidence(event, project).links:
-        if link.anonymous_id == event.anonymous_id:
-            ownership = identity.with_fact(ownership, link, project.max_users)
-    return ownership
+    own = [link for link in evidence(event, project).links if link.anonymous_id == event.anonymous_id]
+    return identity.with_facts(ownership, own, project.max_users)
 
 
 def attributed(ownership: Ownership, event: StitchedEvent, project: ProjectRules) -> StitchedEvent:

@@ -11,31 +11,35 @@ which is a plain part of no JSON: what reads over them checks no bounds.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.string cimport memchr, memcmp, memcpy, memset, strchr, strlen, strncmp
+from libc.string cimport memchr, memcpy, memset, strlen
+
+from pipeline.plain_json cimport (
+    CONTROL,
+    NONE,
+    NOT_ASCII,
+    ZERO,
+    Member,
+    Span,
+    Text,
+    after_space,
+    equals,
+    into_object,
+    is_unknown,
+    member,
+    special,
+    take_object,
+    take_text,
+)
+from pipeline.plain_stamp cimport Stamp, stamp_of
 
 from msgspec import Raw
 
 from pipeline.blocked import LONGEST_PLACEHOLDER, is_blocked
 from pipeline.dialects.segment_context import CHANNELS
-from pipeline.instants import LATEST_MS
 from pipeline.session import SESSION_MS
 from pipeline.traits import PLAIN_TRAITS, person_traits
-from topics.raw import EMPTY_OBJECT, MAX_MESSAGE_ID, STAMP_HEADER
+from topics.raw import EMPTY_OBJECT, LATEST_MS, MAX_MESSAGE_ID, STAMP_HEADER
 from topics.stitched import PlainEvent
-
-ctypedef const unsigned char* Text
-
-cdef struct Span:
-    Text at  # NULL where it is not said, or null
-    Py_ssize_t size  # 0 also where it is an empty text
-
-cdef struct Member:
-    Span name
-    Span value
-
-cdef struct Stamp:
-    Span project_id, message_id, call, dialect, key_kind, ip, user_agent, sent_at, anonymous_id
-    long long received_at
 
 cdef struct Call:
     Span type, user_id, anonymous_id, event, group_id, timestamp, original_timestamp, sent_at, channel
@@ -49,11 +53,6 @@ cdef struct Instants:
     long long happened, original, sent, received  # Unix milliseconds, or NONE
 
 cdef enum:
-    DEEPEST = 64
-    ZERO = 48  # the digit
-    NONE = -1
-    CONTROL = 1
-    NOT_ASCII = 0x80
     AROUND = 2048  # more than the names in a record and its instants take
 
 cdef dict _PLAIN_TRAITS = dict(PLAIN_TRAITS)
@@ -69,16 +68,12 @@ def read_plain(value, headers, Py_ssize_t max_event_bytes):
     cdef Call call
     cdef Context seen
     cdef Instants at
-    if len(headers) != 1 or type(value) is not bytes or len(value) > max_event_bytes:
+    if type(value) is not bytes or len(value) > max_event_bytes or not stamp_of(headers, STAMP_HEADER, &stamp):
         return None
-    name, header = headers[0]
-    if name != STAMP_HEADER or type(header) is not bytes:
+    if stamp.dialect.size and not equals(stamp.dialect, b"segment", 7):
         return None
-    memset(&stamp, 0, sizeof(Stamp))
     memset(&call, 0, sizeof(Call))
     memset(&seen, 0, sizeof(Context))
-    if not _read_stamp(<Text>PyBytes_AS_STRING(header), PyBytes_GET_SIZE(header), &stamp):
-        return None
     if not _is_utf8_without_breaks(value) or not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &call):
         return None
     if call.context.at != NULL and not _read_context(call.context.at, &seen):
@@ -92,11 +87,11 @@ def read_plain(value, headers, Py_ssize_t max_event_bytes):
     traits = _traits(&call)
     if traits is None:
         return None
-    return _event(value, PyBytes_GET_SIZE(header), &stamp, &call, &seen, &at, traits)
+    return _event(value, &stamp, &call, &seen, &at, traits)
 
 
 cdef bint _is_utf8_without_breaks(bytes value):
-    cdef unsigned char found = _special(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    cdef unsigned char found = special(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
     if found & CONTROL:
         return False
     if found & NOT_ASCII:
@@ -112,9 +107,9 @@ cdef bint _is_whole(Stamp* stamp, Call* call, Context* seen) noexcept nogil:
     call.type = stamp.call if stamp.call.size else call.type
     if stamp.message_id.size > _MAX_MESSAGE_ID or not (call.anonymous_id.size or call.user_id.size):
         return False
-    if _equals(call.type, b"track", 5):
+    if equals(call.type, b"track", 5):
         return call.event.size > 0 and call.event.at[0] != b"$"  # the reserved names begin so
-    if not _equals(call.type, b"identify", 8):
+    if not equals(call.type, b"identify", 8):
         return False
     return call.user_id.size > 0 and call.properties.at == NULL and not seen.has_traits
 
@@ -133,7 +128,7 @@ cdef bint _is_placeholder(Span id):
     if not id.size:
         return False
     if id.size > _LONGEST and _is_letter_or_digit(id.at[0]) and _is_letter_or_digit(id.at[id.size - 1]):
-        if id.at[id.size - 1] != ZERO and not _special(id.at, id.size) & NOT_ASCII:
+        if id.at[id.size - 1] != ZERO and not special(id.at, id.size) & NOT_ASCII:
             return False
     return is_blocked(_text(id))
 
@@ -145,9 +140,9 @@ cdef bint _is_letter_or_digit(unsigned char c) noexcept nogil:
 cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
     """Whether what belongs into it beside what the client said can be put in front. Of the stamp and the call, the
     members that do not belong there are taken out."""
-    if _equals(stamp.key_kind, b"secret", 6) or seen.ip.size:
+    if equals(stamp.key_kind, b"secret", 6) or seen.ip.size:
         stamp.ip.at = NULL
-    if _equals(stamp.key_kind, b"secret", 6) or seen.user_agent.size:
+    if equals(stamp.key_kind, b"secret", 6) or seen.user_agent.size:
         stamp.user_agent.at = NULL
     for said in (_text(seen.channel), _text(call.channel)):
         if said is not None and said not in CHANNELS:
@@ -162,7 +157,7 @@ cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
 cdef object _traits(Call* call):
     """None where there is something to warn of."""
     given = b"{}" if call.traits.at == NULL else _bytes(call.traits)
-    if _equals(call.type, b"track", 5) or _stay_as_they_are(call):
+    if equals(call.type, b"track", 5) or _stay_as_they_are(call):
         return given
     warnings = []
     traits = person_traits(Raw(given) if call.traits.at else EMPTY_OBJECT, EMPTY_OBJECT, _text(call.user_id), warnings)
@@ -176,23 +171,23 @@ cdef bint _stay_as_they_are(Call* call):
         return False
     if call.traits.at == NULL:
         return True
-    cdef Text p = _into_object(call.traits.at)
+    cdef Text p = into_object(call.traits.at)
     while p[0] != b"}":
-        p = _member(p, &m, 1)
-        begins_with = _PLAIN_TRAITS.get(_text(m.name)) if _is_unknown(&m) else b""
+        p = member(p, &m, 1)
+        begins_with = _PLAIN_TRAITS.get(_text(m.name)) if is_unknown(&m) else b""
         if begins_with is not None and m.value.at[0] not in begins_with:
             return False
     return True
 
 
 cdef object _event(
-    bytes value, Py_ssize_t stamp_size, Stamp* stamp, Call* call, Context* seen, Instants* at, bytes traits
+    bytes value, Stamp* stamp, Call* call, Context* seen, Instants* at, bytes traits
 ):
     """A record of `events.stitched` in two parts, in the order of the fields of `StitchedEvent`."""
     # Of the call: its bytes as they are, its members, one of them again as the session, and what is in its context.
-    cdef char* start = _room_for(4 * PyBytes_GET_SIZE(value) + stamp_size + PyBytes_GET_SIZE(traits) + AROUND)
+    cdef char* start = _room_for(4 * PyBytes_GET_SIZE(value) + stamp.size + PyBytes_GET_SIZE(traits) + AROUND)
     cdef char* p = start
-    cdef bint is_track = _equals(call.type, b"track", 5)
+    cdef bint is_track = equals(call.type, b"track", 5)
     p = _put_text(_put(p, b'{"project_id":'), stamp.project_id)
     p = _put_text(_put(p, b',"message_id":'), stamp.message_id)
     p = _put_text(_put(p, b',"type":'), call.type)
@@ -230,52 +225,7 @@ cdef object _event(
     )
 
 
-# What the record of an ingress says.
-
-
-cdef bint _read_stamp(Text p, Py_ssize_t size, Stamp* stamp) noexcept nogil:
-    cdef Text end = p + size
-    cdef Member m
-    cdef bint is_plain
-    stamp.received_at = NONE
-    if _special(p, size):
-        return False
-    p = _into_object(p)
-    if p == NULL:
-        return False
-    while p[0] != b"}":
-        p = _member(p, &m, 1)
-        if p == NULL:
-            return False
-        if _equals(m.name, b"project_id", 10):
-            is_plain = _take_text(&m, &stamp.project_id)
-        elif _equals(m.name, b"message_id", 10):
-            is_plain = _take_text(&m, &stamp.message_id)
-        elif _equals(m.name, b"received_at_ms", 14):
-            stamp.received_at = _number(m.value)
-            is_plain = stamp.received_at != NONE
-        elif _equals(m.name, b"dialect", 7):
-            is_plain = _take_text(&m, &stamp.dialect) and _equals(stamp.dialect, b"segment", 7)
-        elif _equals(m.name, b"call", 4):
-            is_plain = m.value.at[0] == b'"' and _take_text(&m, &stamp.call)
-        elif _equals(m.name, b"key_kind", 8):
-            is_plain = _take_text(&m, &stamp.key_kind)
-            is_plain = is_plain and (
-                _equals(stamp.key_kind, b"secret", 6) or _equals(stamp.key_kind, b"public", 6)
-            )
-        elif _equals(m.name, b"ip", 2):
-            is_plain = _take_text(&m, &stamp.ip)
-        elif _equals(m.name, b"user_agent", 10):
-            is_plain = _take_text(&m, &stamp.user_agent)
-        elif _equals(m.name, b"sent_at", 7):
-            is_plain = _take_text(&m, &stamp.sent_at)
-        elif _equals(m.name, b"anonymous_id", 12):
-            is_plain = _take_text(&m, &stamp.anonymous_id)
-        else:
-            is_plain = False
-        if not is_plain:
-            return False
-    return p + 1 == end and stamp.received_at != NONE and stamp.project_id.size > 0 and stamp.message_id.size > 0
+# What a call says.
 
 
 cdef bint _read_call(Text p, Py_ssize_t size, Call* call) noexcept nogil:
@@ -283,72 +233,72 @@ cdef bint _read_call(Text p, Py_ssize_t size, Call* call) noexcept nogil:
     cdef Text end = p + size
     cdef Member m
     cdef bint is_plain
-    p = _into_object(_after_space(p))
+    p = into_object(after_space(p))
     if p == NULL:
         return False
     while p[0] != b"}":
-        p = _member(p, &m, 1)
+        p = member(p, &m, 1)
         if p == NULL:
             return False
-        if _equals(m.name, b"type", 4):
-            is_plain = _take_text(&m, &call.type)
-        elif _equals(m.name, b"event", 5):
-            is_plain = _take_text(&m, &call.event)
-        elif _equals(m.name, b"userId", 6):
-            is_plain = _take_text(&m, &call.user_id)
-        elif _equals(m.name, b"sentAt", 6):
-            is_plain = _take_text(&m, &call.sent_at)
-        elif _equals(m.name, b"traits", 6):
-            is_plain = _take_object(&m, &call.traits)
-        elif _equals(m.name, b"groupId", 7):
-            is_plain = _take_text(&m, &call.group_id)
-        elif _equals(m.name, b"channel", 7):
-            is_plain = _take_text(&m, &call.channel)
-        elif _equals(m.name, b"context", 7):
-            is_plain = _take_object(&m, &call.context)
-        elif _equals(m.name, b"timestamp", 9):
-            is_plain = _take_text(&m, &call.timestamp)
-        elif _equals(m.name, b"properties", 10):
-            is_plain = _take_object(&m, &call.properties)
-        elif _equals(m.name, b"anonymousId", 11):
-            is_plain = _take_text(&m, &call.anonymous_id)
-        elif _equals(m.name, b"integrations", 12):
-            is_plain = _take_object(&m, &call.integrations)
-        elif _equals(m.name, b"originalTimestamp", 17):
-            is_plain = _take_text(&m, &call.original_timestamp)
+        if equals(m.name, b"type", 4):
+            is_plain = take_text(&m, &call.type)
+        elif equals(m.name, b"event", 5):
+            is_plain = take_text(&m, &call.event)
+        elif equals(m.name, b"userId", 6):
+            is_plain = take_text(&m, &call.user_id)
+        elif equals(m.name, b"sentAt", 6):
+            is_plain = take_text(&m, &call.sent_at)
+        elif equals(m.name, b"traits", 6):
+            is_plain = take_object(&m, &call.traits)
+        elif equals(m.name, b"groupId", 7):
+            is_plain = take_text(&m, &call.group_id)
+        elif equals(m.name, b"channel", 7):
+            is_plain = take_text(&m, &call.channel)
+        elif equals(m.name, b"context", 7):
+            is_plain = take_object(&m, &call.context)
+        elif equals(m.name, b"timestamp", 9):
+            is_plain = take_text(&m, &call.timestamp)
+        elif equals(m.name, b"properties", 10):
+            is_plain = take_object(&m, &call.properties)
+        elif equals(m.name, b"anonymousId", 11):
+            is_plain = take_text(&m, &call.anonymous_id)
+        elif equals(m.name, b"integrations", 12):
+            is_plain = take_object(&m, &call.integrations)
+        elif equals(m.name, b"originalTimestamp", 17):
+            is_plain = take_text(&m, &call.original_timestamp)
         else:
-            is_plain = _is_unknown(&m) and not _equals(m.name, b"previousId", 10)
+            is_plain = is_unknown(&m) and not equals(m.name, b"previousId", 10)
         if not is_plain:
             return False
-    return _after_space(p + 1) == end
+    return after_space(p + 1) == end
 
 
 cdef bint _read_context(Text p, Context* seen) noexcept nogil:
     """Whether the context is plain, an object that was read over already."""
     cdef Member m
     cdef bint is_plain
-    p = _into_object(p)
+    p = into_object(p)
     while p[0] != b"}":
-        p = _member(p, &m, 1)
-        if _equals(m.name, b"ip", 2):
+        p = member(p, &m, 1)
+        if equals(m.name, b"ip", 2):
             seen.says_ip = True
-            is_plain = _take_text(&m, &seen.ip)
-        elif _equals(m.name, b"userAgent", 9):
+            is_plain = take_text(&m, &seen.ip)
+        elif equals(m.name, b"userAgent", 9):
             seen.says_user_agent = True
-            is_plain = _take_text(&m, &seen.user_agent)
-        elif _equals(m.name, b"channel", 7):
+            is_plain = take_text(&m, &seen.user_agent)
+        elif equals(m.name, b"channel", 7):
             seen.says_channel = True
-            is_plain = _take_text(&m, &seen.channel)
-        elif _equals(m.name, b"sessionId", 9):
-            is_plain = _take_text(&m, &seen.session_id)
-        elif _equals(m.name, b"library", 7):
+            is_plain = take_text(&m, &seen.channel)
+        elif equals(m.name, b"sessionId", 9):
+            is_plain = take_text(&m, &seen.session_id)
+        elif equals(m.name, b"library", 7):
             is_plain = m.value.at[0] == b"{" and _read_library(m.value.at, seen)
-        elif _equals(m.name, b"traits", 6):
+        elif equals(m.name, b"traits", 6):
             seen.has_traits = is_plain = True
-        elif _equals(m.name, b"active", 6):
+        elif equals(m.name, b"active", 6):
             is_plain = m.value.at[0] == b"t" or m.value.at[0] == b"f"
         else:
-            is_plain = _is_unknown(&m)
+            is_plain = is_unknown(&m)
         if not is_plain:
             return False
     return True
@@ -358,15 +308,15 @@ cdef bint _read_library(Text p, Context* seen) noexcept nogil:
     cdef Member m
     cdef bint is_plain
     seen.library_name = seen.library_version = Span(NULL, 0)
-    p = _into_object(p)
+    p = into_object(p)
     while p[0] != b"}":
-        p = _member(p, &m, 1)
-        if _equals(m.name, b"name", 4):
-            is_plain = _take_text(&m, &seen.library_name)
-        elif _equals(m.name, b"version", 7):
-            is_plain = _take_text(&m, &seen.library_version)
+        p = member(p, &m, 1)
+        if equals(m.name, b"name", 4):
+            is_plain = take_text(&m, &seen.library_name)
+        elif equals(m.name, b"version", 7):
+            is_plain = take_text(&m, &seen.library_version)
         else:
-            is_plain = _is_unknown(&m)
+            is_plain = is_unknown(&m)
         if not is_plain:
             return False
     return True
@@ -526,7 +476,7 @@ cdef char* _put_session(char* p, Call* call, Context* seen, long long happened) 
 
 cdef char* _put_context(char* p, Stamp* stamp, Call* call) noexcept nogil:
     """The context with what belongs into it in front."""
-    cdef bint is_empty = call.context.at == NULL or _into_object(call.context.at)[0] == b"}"
+    cdef bint is_empty = call.context.at == NULL or into_object(call.context.at)[0] == b"}"
     if call.channel.at == NULL and stamp.ip.at == NULL and stamp.user_agent.at == NULL:
         return _put_object(p, call.context)
     p = _put(p, b"{")
@@ -546,185 +496,3 @@ cdef char* _put_library(char* p, Context* seen) noexcept nogil:
         return _put_text(p, seen.library_name)
     p = _put(_put_bytes(_put(p, b'"'), seen.library_name.at, seen.library_name.size), b"/")
     return _put(_put_bytes(p, seen.library_version.at, seen.library_version.size), b'"')
-
-
-# Members of an object.
-
-
-cdef Text _into_object(Text p) noexcept nogil:
-    """From an object's brace to its first member or the brace that ends it; NULL where it is neither."""
-    if p[0] != b"{":
-        return NULL
-    p = _after_space(p + 1)
-    return p if p[0] == b'"' or p[0] == b"}" else NULL
-
-
-cdef Text _member(Text p, Member* m, int depth) noexcept nogil:
-    """Read a member, and go to the next one or the brace behind it; NULL where it is not plain."""
-    cdef Text name = p
-    p = _after_string(p + 1)
-    if p == NULL:
-        return NULL
-    m.name = Span(name + 1, p - name - 2)
-    p = _after_space(p)
-    if p[0] != b":":
-        return NULL
-    p = _after_space(p + 1)
-    m.value.at = p
-    p = _after_value(p, depth)
-    if p == NULL:
-        return NULL
-    m.value.size = p - m.value.at
-    p = _after_space(p)
-    if p[0] == b"}":
-        return p
-    if p[0] != b",":
-        return NULL
-    p = _after_space(p + 1)
-    return p if p[0] == b'"' else NULL
-
-
-cdef bint _equals(Span text, const char* other, Py_ssize_t size) noexcept nogil:
-    return text.size == size and memcmp(text.at, other, size) == 0
-
-
-cdef bint _is_unknown(Member* m) noexcept nogil:
-    """Whether a name that was compared with all that are known cannot be one of them in another spelling."""
-    return memchr(m.name.at, b"\\", m.name.size) == NULL
-
-
-cdef bint _take_text(Member* m, Span* text) noexcept nogil:
-    """Whether it is a plain text or null, which count as not said where they are empty."""
-    text.at, text.size = NULL, 0
-    if m.value.at[0] == b"n":
-        return True
-    if m.value.at[0] != b'"' or memchr(m.value.at, b"\\", m.value.size) != NULL:
-        return False
-    text.at, text.size = m.value.at + 1, m.value.size - 2
-    return True
-
-
-cdef bint _take_object(Member* m, Span* value) noexcept nogil:
-    value[0] = m.value
-    return m.value.at[0] == b"{"
-
-
-# JSON that is read over. Each of these goes to what is behind it, or to NULL where it is not plain.
-
-
-cdef inline Text _after_space(Text p) noexcept nogil:
-    while p[0] == b" ":
-        p += 1
-    return p
-
-
-cdef Text _after_value(Text p, int depth) noexcept nogil:
-    if p[0] == b'"':
-        return _after_string(p + 1)
-    if p[0] == b"{":
-        return _after_object(p, depth)
-    if p[0] == b"[":
-        return _after_array(p, depth)
-    if p[0] == b"t":
-        return p + 4 if strncmp(<const char*>p, b"true", 4) == 0 else NULL
-    if p[0] == b"f":
-        return p + 5 if strncmp(<const char*>p, b"false", 5) == 0 else NULL
-    if p[0] == b"n":
-        return p + 4 if strncmp(<const char*>p, b"null", 4) == 0 else NULL
-    return _after_number(p)
-
-
-cdef unsigned char _special(Text p, Py_ssize_t size) noexcept nogil:
-    """Whether there is a character of CONTROL, of NOT_ASCII. A loop that compilers make a vector's, many bytes at once."""
-    cdef unsigned char found = 0
-    cdef Py_ssize_t at
-    for at in range(size):
-        found |= (p[at] & NOT_ASCII) | (p[at] < 0x20)
-    return found
-
-
-cdef Text _after_string(Text p) noexcept nogil:
-    """From behind its first quote."""
-    cdef Text quote
-    while True:
-        quote = <Text>strchr(<const char*>p, b'"')
-        if quote == NULL:
-            return NULL
-        p = <Text>memchr(p, b"\\", quote - p)
-        if p == NULL:
-            return quote + 1
-        if p[1] == b"u":
-            if not (_is_hex(p[2]) and _is_hex(p[3]) and _is_hex(p[4]) and _is_hex(p[5])):
-                return NULL
-            if (p[2] == b"d" or p[2] == b"D") and p[3] >= b"8":
-                return NULL  # half of a surrogate pair, or the half of one
-            p += 6
-        elif p[1] != 0 and memchr(b'"\\/bfnrt', p[1], 8) != NULL:
-            p += 2
-        else:
-            return NULL
-
-
-cdef bint _is_hex(unsigned char c) noexcept nogil:
-    return b"0" <= c <= b"9" or b"a" <= c <= b"f" or b"A" <= c <= b"F"
-
-
-cdef Text _after_object(Text p, int depth) noexcept nogil:
-    cdef Member m
-    if depth == DEEPEST:
-        return NULL
-    p = _into_object(p)
-    while p != NULL and p[0] != b"}":
-        p = _member(p, &m, depth + 1)
-    return p + 1 if p != NULL else NULL
-
-
-cdef Text _after_array(Text p, int depth) noexcept nogil:
-    if depth == DEEPEST:
-        return NULL
-    p = _after_space(p + 1)
-    if p[0] == b"]":
-        return p + 1
-    while True:
-        p = _after_value(p, depth + 1)
-        if p == NULL:
-            return NULL
-        p = _after_space(p)
-        if p[0] == b"]":
-            return p + 1
-        if p[0] != b",":
-            return NULL
-        p = _after_space(p + 1)
-
-
-cdef Text _after_number(Text p) noexcept nogil:
-    if p[0] == b"-":
-        p += 1
-    if p[0] == b"0":
-        p += 1
-    elif b"1" <= p[0] <= b"9":
-        p = _after_digits(p)
-    else:
-        return NULL
-    if p[0] == b".":
-        p = _after_digits(p + 1) if b"0" <= p[1] <= b"9" else NULL
-    return NULL if p != NULL and (p[0] == b"e" or p[0] == b"E") else p
-
-
-cdef long long _number(Span text) noexcept nogil:
-    """A whole number of at most 15 digits; NONE where it is none."""
-    cdef long long number = 0
-    cdef Py_ssize_t at
-    if text.size > 15:
-        return NONE
-    for at in range(text.size):
-        if not b"0" <= text.at[at] <= b"9":
-            return NONE
-        number = 10 * number + (text.at[at] - ZERO)
-    return number
-
-
-cdef Text _after_digits(Text p) noexcept nogil:
-    while b"0" <= p[0] <= b"9":
-        p += 1
-    return p

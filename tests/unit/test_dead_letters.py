@@ -5,10 +5,10 @@ import json
 import pytest
 
 from pipeline.dead_letters import dead_letter, row
-from pipeline.instants import LATEST_MS
 from pipeline.outcome import Rejected
 from tests.records import START_MS, TestRecord, raw_call
 from topics.names import STITCHED
+from topics.raw import LATEST_MS
 from topics.rejected import REJECTION_HEADER, Reason
 
 REFUSED = Rejected("validate", Reason.INVALID_FIELD, "why")

@@ -84,14 +84,15 @@ def test_a_receipt_that_is_no_instant_does_no_harm(seal_at: int) -> None:
 
 def test_an_id_that_comes_twice_in_one_batch_has_the_window_of_the_first() -> None:
     seen = SeenIds(WINDOW_S)
-    seen.remember_new([ID, ID], [1000.0, 1050.0])
+    seen.remember_all([ID, ID], [1000.0, 1050.0])
     assert not seen.has(ID, 1100.0)
 
 
 def test_what_repeats_within_a_batch_is_told_by_the_same_window() -> None:
     seen = SeenIds(WINDOW_S)
-    assert seen.repeats(1000.001, 1100.0)
-    assert not seen.repeats(1000.001, 1100.001)
+    assert seen.is_claimed(ID, 1100.0, {ID: 1000.001})
+    assert not seen.is_claimed(ID, 1100.001, {ID: 1000.001})
+    assert not seen.is_claimed(ID, 1100.0, {})
 
 
 def test_projects_do_not_share_ids() -> None:
@@ -123,7 +124,7 @@ def test_ids_that_share_any_part_are_told_apart(differs_at: int) -> None:
 def test_what_is_long_past_the_window_is_forgotten() -> None:
     seen = SeenIds(WINDOW_S, seal_at=100)
     for n in range(20_000):
-        seen.remember_new([seen_id("p", str(n))], [float(n)])
+        seen.remember_new({seen_id("p", str(n)): float(n)})
     assert len(seen) < 2 * (WINDOW_S + SLACK_S)
 
 

@@ -84,7 +84,7 @@ def test_what_was_not_saved_is_not_there_after_a_restart(saved: Path) -> None:
 def test_a_full_dict_is_a_checkpoint_at_the_position_before(tmp_path: Path) -> None:
     seen = SeenIds(WINDOW_S, tmp_path, seal_at=10)
     seen.position = 7
-    seen.remember_new(IDS, [NOW_S] * 10)
+    seen.remember_new(dict.fromkeys(IDS, NOW_S))
     seen.position = 17
     again = SeenIds(WINDOW_S, tmp_path)
     assert (again.position, all(known(again, IDS))) == (7, True)
@@ -119,7 +119,7 @@ def test_only_files_that_count_are_left_and_few_of_them(tmp_path: Path) -> None:
     seen = SeenIds(86_400.0, tmp_path, seal_at=2)
     seen.position = 0
     for n in range(500):
-        seen.remember_new(numbered(2 * n, 2 * n + 1), [NOW_S + n] * 2)
+        seen.remember_new(dict.fromkeys(numbered(2 * n, 2 * n + 1), NOW_S + n))
     assert len(list(tmp_path.iterdir())) < 40
     assert sum(file.stat().st_size for file in tmp_path.glob("*.ids")) == 24 * 1000
 
@@ -318,7 +318,7 @@ def test_any_batches_restarts_and_damage_get_the_answers_of_a_plain_dict(
             new = [
                 pair for pair, is_known in zip(zip(ids, received_at, strict=True), answers, strict=True) if not is_known
             ]
-            seen.remember_new([this_id for this_id, _ in new], [at for _, at in new])
+            seen.remember_new(dict(new))
             log += new
             seen.position = len(log)
             for this_id, at in new:

@@ -16,7 +16,7 @@ from pipeline.identity import (
     encode,
     owner_always,
     owner_at,
-    with_fact,
+    with_facts,
     without_users,
 )
 from topics.control import Policy
@@ -32,7 +32,7 @@ def fact(user: str | None, at: float, kind: LinkKind = LinkKind.EXACT, message_i
 def after(*facts: LinkFact) -> Ownership:
     state = NOBODY
     for each in facts:
-        state = with_fact(state, each, MAX_USERS)
+        state = with_facts(state, [each], MAX_USERS)
     return state
 
 
@@ -70,8 +70,8 @@ def test_more_users_than_the_limit_leave_the_id_to_nobody() -> None:
 
 def test_a_fact_that_is_known_changes_nothing() -> None:
     state = after(fact("U", 2), fact("U", 7, LinkKind.IMPLICIT))
-    assert with_fact(state, fact("U", 2), MAX_USERS) is state
-    assert with_fact(state, fact("U", 9, LinkKind.IMPLICIT), MAX_USERS) is state
+    assert with_facts(state, [fact("U", 2)], MAX_USERS) is state
+    assert with_facts(state, [fact("U", 9, LinkKind.IMPLICIT)], MAX_USERS) is state
 
 
 def test_an_earlier_implicit_fact_of_the_same_half_hour_takes_the_place_of_the_later() -> None:
@@ -151,3 +151,11 @@ def test_the_order_does_not_matter_where_there_are_more_facts_than_are_kept(
 ) -> None:
     given_order, other_order = both
     assert after(*given_order) == after(*other_order)
+
+
+@given(st.lists(many_facts, max_size=40, unique_by=lambda each: each.message_id), st.lists(st.integers(1, 40)))
+def test_facts_come_in_whatever_pieces(facts: list[LinkFact], pieces: list[int]) -> None:
+    state, rest = NOBODY, facts
+    for size in pieces:
+        state, rest = with_facts(state, rest[:size], MAX_USERS), rest[size:]
+    assert with_facts(state, rest, MAX_USERS) == after(*facts)

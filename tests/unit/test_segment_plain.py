@@ -15,7 +15,7 @@ from pipeline.rules import Rules
 from pipeline.traits import PLAIN_TRAITS
 from tests import compiled
 from tests.plain import is_plain
-from tests.records import TestRecord, raw_call
+from tests.records import TestRecord, damaged, raw_call
 from topics.control import Project
 from topics.raw import STAMP_HEADER
 
@@ -292,12 +292,3 @@ def broken(rng: random.Random, count: int) -> Iterator[TestRecord]:
         else:
             header = damaged(rng, header)
         yield TestRecord(value, ((name, header),))
-
-
-def damaged(rng: random.Random, text: bytes) -> bytes:
-    start = rng.randrange(len(text))
-    end = min(len(text), start + rng.choice([1, 1, 2, 8]))
-    other: bytes = rng.choice(
-        [b"", text[start:end] * 2, rng.choice([*b'"\\{}[]:,0-.eEtfn \n\0\x80\xff']).to_bytes(1, "big")]
-    )
-    return text[:start] + other + text[end:]

@@ -149,6 +149,13 @@ def test_a_record_that_no_ingress_stamped_is_refused() -> None:
     assert refused(TestRecord(value=b"{}", headers=(("whipstitch", b"\xff"),))).reason is Reason.NO_STAMP
 
 
+@pytest.mark.parametrize("received_at_ms", [b"-1", b"1" + b"0" * 400])
+def test_a_receipt_that_is_no_instant_is_of_no_ingress(received_at_ms: bytes) -> None:
+    stamp = b'{"project_id":"p","message_id":"m","received_at_ms":%b}' % received_at_ms
+    record = TestRecord(raw_call(TRACK).value, headers=(("whipstitch", stamp),))
+    assert refused(record).reason is Reason.NO_STAMP
+
+
 def test_a_refusal_does_not_repeat_what_was_sent() -> None:
     assert "hunter2" not in refused(raw_call({**TRACK, "userId": {"password": "hunter2"}})).detail
 

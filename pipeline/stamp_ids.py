@@ -1,0 +1,38 @@
+"""What raw records are remembered by, told from their stamps alone: before anybody has read what they say.
+
+So all ids of a batch are looked for at once, and each record is then read, decided and written while it is in the
+processor's cache.
+"""
+
+from collections.abc import Sequence
+
+from pipeline.dedupe import id_text, seen_ids
+from topics.raw import read_stamp
+from topics.records import UNREADABLE, RawRecord
+
+try:
+    from pipeline.stamp_plain import read_receipts
+except ImportError:  # whipstitch was installed where there is no C compiler
+
+    def read_receipts(records: Sequence[RawRecord]) -> tuple[list[bytes | None], list[float]]:
+        return [None] * len(records), [0.0] * len(records)
+
+
+def stamp_ids(records: Sequence[RawRecord]) -> tuple[list[bytes], list[float]]:
+    """The id of each record, as `pipeline.dedupe.seen_id`, and its receipt in Unix seconds. What has no stamp, and is
+    no event either, has an id that no event has."""
+    texts, received_at = read_receipts(records)
+    told: list[bytes] = []
+    for row, text in enumerate(texts):
+        if text is None:
+            text, received_at[row] = _receipt(records[row])
+        told.append(text)
+    return seen_ids(told), received_at
+
+
+def _receipt(record: RawRecord) -> tuple[bytes, float]:
+    try:
+        stamp = read_stamp(record.headers)
+    except UNREADABLE:
+        return b"", 0.0
+    return id_text(stamp.project_id, stamp.message_id), stamp.received_at_ms / 1000

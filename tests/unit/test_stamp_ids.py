@@ -1,0 +1,61 @@
+"""What raw records are remembered by, from their stamps: in the compiled part and in Python."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import stamp_ids as module
+from pipeline.dedupe import seen_id
+from pipeline.stamp_ids import stamp_ids
+from tests.records import TestRecord, damaged, raw_call
+from topics.raw import LATEST_MS, STAMP_HEADER
+from topics.records import Headers
+
+TRACK = {"type": "track", "event": "Viewed", "anonymousId": "A"}
+
+
+def ids_of(headers: Headers) -> tuple[bytes, float]:
+    """Of one record. The compiled part says the same as Python, or leaves it to Python."""
+    record = TestRecord(b"{}", headers)
+    ids, received_at = stamp_ids([record])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "read_receipts", lambda records: ([None], [0.0]))
+        assert stamp_ids([record]) == (ids, received_at)
+    return ids[0], received_at[0]
+
+
+@pytest.mark.parametrize("message_id", ["m", "", "x" * 300, "ä", 'quo"te', "nul\0", "\u2028"])
+@pytest.mark.parametrize("dialect", ["segment", "millimetric", "mixpanel"])
+def test_an_id_is_of_the_project_and_the_message(message_id: str, dialect: str) -> None:
+    record = raw_call(TRACK, message_id=message_id, dialect=dialect, at_ms=1_790_000_000_123)  # type: ignore[arg-type]
+    assert ids_of(record.headers) == (seen_id("p", message_id), 1_790_000_000.123)
+
+
+def test_a_batch_keeps_its_order() -> None:
+    records = [raw_call(TRACK, message_id=message_id) for message_id in ("a", "ä", "b")]
+    records.insert(1, TestRecord(b"{}", ()))
+    ids, _ = stamp_ids(records)
+    assert [ids[0], *ids[2:]] == [seen_id("p", message_id) for message_id in ("a", "ä", "b")]
+    assert len({*ids}) == 4
+
+
+@pytest.mark.parametrize("received_at_ms", ["-1", str(LATEST_MS + 1), "1" + "0" * 400, "1.5", "null", '"1"'])
+def test_what_is_no_receipt_makes_it_no_stamp(received_at_ms: str) -> None:
+    stamp = '{"project_id":"p","message_id":"m","received_at_ms":%s}' % received_at_ms
+    _, received_at = ids_of(((STAMP_HEADER, stamp.encode()),))
+    assert received_at == 0
+
+
+@given(st.text(max_size=40), st.text(max_size=40), st.integers(0, LATEST_MS))
+def test_any_texts_make_an_id(project_id: str, message_id: str, received_at_ms: int) -> None:
+    record = raw_call(TRACK, project_id=project_id, message_id=message_id, at_ms=received_at_ms)
+    assert ids_of(record.headers) == (seen_id(project_id, message_id), received_at_ms / 1000)
+
+
+def test_broken_stamps_are_read_as_in_python_or_left_to_it() -> None:
+    rng = random.Random(7)
+    [(name, whole)] = raw_call(TRACK, message_id="m-1", ip="203.0.113.7").headers
+    for _ in range(5_000):
+        ids_of(((name, damaged(rng, whole)),))
