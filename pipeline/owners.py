@@ -46,46 +46,81 @@ class ProjectOwners:
         self.rules: Final = rules
         self._project_id = project_id
         self._stored = stored
-        self._ids: dict[str, _AnonymousId] = {}
+        self._states: dict[str, _State] = {}
+        self._always: dict[str, str | UnsetType | None] = {}  # as `identity.owner_always` says, of ids asked for
 
     def owner_at(self, anonymous_id: str, event: Event) -> str | None:
         """Who did an anonymous event, as far as is known."""
-        known = self._ids.get(anonymous_id) or self._of(anonymous_id)
-        if known.always is _NOT_ASKED:
-            known.always = identity.owner_always(known.state(self.rules), self.rules.max_users)
-        if known.always is not UNSET:
-            return known.always
-        state, rules = known.state(self.rules), self.rules
+        owner = self._always.get(anonymous_id, _NOT_ASKED)
+        if owner is _NOT_ASKED:
+            owner = self._always[anonymous_id] = self._owner_always(anonymous_id)
+        if owner is not UNSET:
+            return owner
+        state, rules = self._now(anonymous_id), self.rules
         return identity.owner_at(state, event.timestamp, event.message_id, rules.max_users, rules.policy)
 
     def already_merged(self, fact: LinkFact) -> bool:
-        return identity.already_merged(self._of(fact.anonymous_id).state(self.rules), fact)
+        return identity.already_merged(self._now(fact.anonymous_id), fact)
 
     def learn(self, fact: LinkFact) -> None:
-        self._of(fact.anonymous_id).learn(fact)
+        anonymous_id, user_id = fact.anonymous_id, fact.user_id
+        self._of(anonymous_id).learnt.append(fact)
+        is_of_its_one_user = (
+            user_id is not None and user_id == self._always.get(anonymous_id) and fact.kind is not FIRST
+        )
+        if not is_of_its_one_user:
+            self._always.pop(anonymous_id, None)
 
     def forget(self, forget: Forget) -> None:
-        known = self._of(forget.anonymous_id)
-        known.replace(identity.without_users(known.state(self.rules), forget.user_ids))
+        self._replace(forget.anonymous_id, identity.without_users(self._now(forget.anonymous_id), forget.user_ids))
 
     def correct(self, correction: Correct) -> None:
-        known, of = self._of(correction.anonymous_id), correction
-        known.replace(identity.corrected(known.state(self.rules), of.without, of.facts, self.rules.max_users))
+        anonymous_id, of = correction.anonymous_id, correction
+        after = identity.corrected(self._now(anonymous_id), of.without, of.facts, self.rules.max_users)
+        self._replace(anonymous_id, after)
 
     def changed(self) -> dict[bytes, bytes | None]:
         return {
             anonymous_key(self._project_id, anonymous_id): identity.encode(after) if after.points else None
-            for anonymous_id, known in self._ids.items()
-            if (after := known.state(self.rules)) is not known.before
+            for anonymous_id, state in self._states.items()
+            if (after := self._now(anonymous_id)) is not state.before
         }
 
-    def _of(self, anonymous_id: str) -> "_AnonymousId":
-        known = self._ids.get(anonymous_id)
-        if known is None:
-            row = self._stored.get(anonymous_key(self._project_id, anonymous_id))
+    def _owner_always(self, anonymous_id: str) -> str | UnsetType | None:
+        if anonymous_id not in self._states and not self._row(anonymous_id):
+            return None  # as of most: nobody has said who they are
+        return identity.owner_always(self._now(anonymous_id), self.rules.max_users)
+
+    def _now(self, anonymous_id: str) -> Ownership:
+        state = self._of(anonymous_id)
+        if state.learnt:
+            state.now = identity.with_facts(state.now, state.learnt, self.rules.max_users)
+            state.learnt = []
+        return state.now
+
+    def _replace(self, anonymous_id: str, after: Ownership) -> None:
+        self._of(anonymous_id).now = after
+        self._always.pop(anonymous_id, None)
+
+    def _of(self, anonymous_id: str) -> "_State":
+        state = self._states.get(anonymous_id)
+        if state is None:
+            row = self._row(anonymous_id)
             before = identity.decode(row) if row else identity.NOBODY
-            known = self._ids[anonymous_id] = _AnonymousId(before, before)
-        return known
+            state = self._states[anonymous_id] = _State(before, before)
+        return state
+
+    def _row(self, anonymous_id: str) -> bytes | None:
+        return self._stored.get(anonymous_key(self._project_id, anonymous_id))
+
+
+class _State(msgspec.Struct, gc=False):
+    """What is known of an anonymous id: `before` as in the table, and `now` with all facts but those that wait in
+    `learnt`. A struct, as an object of a class takes twice as long to be made."""
+
+    before: Ownership
+    now: Ownership
+    learnt: list[LinkFact] = []
 
 
 class _Unknown(Enum):
@@ -94,28 +129,3 @@ class _Unknown(Enum):
 
 # Nobody has asked yet who always did what an id did, or what came since may have changed it.
 _NOT_ASKED: Final = _Unknown.NOT_ASKED
-
-
-class _AnonymousId(msgspec.Struct, gc=False):
-    """`before` is its state in the table, `now` the state with all facts but those that wait in `learnt`, and `always`
-    what `identity.owner_always` says. A struct, as a class takes three times as long to be made."""
-
-    before: Ownership
-    now: Ownership
-    always: str | UnsetType | _Unknown | None = _NOT_ASKED
-    learnt: list[LinkFact] = []
-
-    def learn(self, fact: LinkFact) -> None:
-        self.learnt.append(fact)
-        is_of_its_one_user = fact.user_id is not None and fact.user_id == self.always and fact.kind is not FIRST
-        if not is_of_its_one_user:
-            self.always = _NOT_ASKED
-
-    def state(self, rules: ProjectRules) -> Ownership:
-        if self.learnt:
-            self.now = identity.with_facts(self.now, self.learnt, rules.max_users)
-            self.learnt = []
-        return self.now
-
-    def replace(self, state: Ownership) -> None:
-        self.now, self.always = state, _NOT_ASKED
