@@ -1,6 +1,6 @@
 """How fast a replay goes through what a live worker went through, as a ratio.
 
-    .venv/bin/python -m bench.replay --events 100000
+    .venv/bin/python -m bench.replay --events 500000
 
 The same preloaded `events.raw` is drained by one live worker (stitch and sinks together, from its ready file to its
 last commit) and replayed, from a start with nothing until it is finished, on the same Kafka and store; the two take
@@ -58,7 +58,7 @@ class Passed:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--events", type=int, default=100_000)
+    arguments.add_argument("--events", type=int, default=500_000)
     arguments.add_argument("--workers", type=int, default=1)
     arguments.add_argument("--pairs", type=int, default=1)
     given = arguments.parse_args()

@@ -24,7 +24,6 @@ class Scale:
     short_events: int = 100_000
     pairs: int = 7
     requests: int = 8_000
-    replay_events: int = 100_000
     ids: int = 10_000_000
     ids_counted: int = 500_000
     rows: int = 10_000_000
@@ -38,7 +37,6 @@ QUICK: Final = Scale(
     short_events=5_000,
     pairs=1,
     requests=1_000,
-    replay_events=10_000,
     ids=200_000,
     ids_counted=50_000,
     rows=200_000,
@@ -101,7 +99,7 @@ class Runner:
         scale = self.scale
         return {
             ("ingress", "ingress_batch"): lambda: ingress.figures(scale.pairs, scale.requests),
-            ("replay",): lambda: replay.figures(scale.replay_events, scale.pairs),
+            ("replay",): lambda: replay.figures(scale.events, scale.pairs),
             ("memory",): lambda: dedupe.figures(scale.ids, scale.ids_counted),
             ("many_ids",): lambda: known_ids.figures(scale.ids, 3 * scale.pairs),
             ("resolved", "squashed"): lambda: views.figures(scale.rows, scale.pairs),
