@@ -31,7 +31,7 @@ _POLL_WHILE_REBALANCING_S = 0.1
 _POLL_WHILE_HELD_BACK_S = 0.05
 # A broker is asked for one fetch at a time. A partition that was not in it, as it had records waiting here, waits until
 # it is answered: by whatever comes to the others, or after this long. Faust's own is 1.5 s.
-_LONGEST_FETCH_MS = 100
+_LONGEST_FETCH_MS = 200
 _PAUSED_FOR_S = 1.0  # since the last that was handed over
 
 Offer: TypeAlias = Callable[[Sequence[RawRecord], Callable[[], None]], bool]
