@@ -71,8 +71,8 @@ class BatchConsumer(driver.Consumer):
                 yield tp, message
 
     def _longest_poll_s(self, timeout: float) -> float:
-        """A poll hears of nothing but the partitions that it was asked for. While an agent's queue holds others back,
-        and for the moment only, it must be short."""
+        """How long a poll may wait. It hears of nothing but the partitions that it was asked for, so it is short where
+        others will be free in a moment: while tables are recovered, or while an agent's queue is full."""
         if self.app.rebalancing:
             return _POLL_WHILE_REBALANCING_S
         return _POLL_WHILE_HELD_BACK_S if self._buffered_partitions else timeout
