@@ -110,6 +110,7 @@ def own_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallD
         yield disk
 
 
+@pytest.mark.long
 def test_own_disk_full_in_the_middle_is_told_and_the_rest_is_done_once_there_is_room(
     scene: Scene, own_disk: SmallDisk
 ) -> None:
