@@ -5,7 +5,6 @@ have changed. That is told from the facts alone, so the answers are those of one
 """
 
 from collections.abc import Mapping
-from enum import Enum, auto
 from typing import Final
 
 import msgspec
@@ -51,9 +50,9 @@ class ProjectOwners:
 
     def owner_at(self, anonymous_id: str, event: Event) -> str | None:
         """Who did an anonymous event, as far as is known."""
-        owner = self._always.get(anonymous_id, _NOT_ASKED)
-        if owner is _NOT_ASKED:
-            owner = self._always[anonymous_id] = self._owner_always(anonymous_id)
+        if anonymous_id not in self._always:
+            self._always[anonymous_id] = self._owner_always(anonymous_id)
+        owner = self._always[anonymous_id]
         if owner is not UNSET:
             return owner
         state, rules = self._now(anonymous_id), self.rules
@@ -87,8 +86,8 @@ class ProjectOwners:
         }
 
     def _owner_always(self, anonymous_id: str) -> str | UnsetType | None:
-        if anonymous_id not in self._states and not self._row(anonymous_id):
-            return None  # as of most: nobody has said who they are
+        if self._known(anonymous_id) is None:
+            return None
         return identity.owner_always(self._now(anonymous_id), self.rules.max_users)
 
     def _now(self, anonymous_id: str) -> Ownership:
@@ -103,15 +102,18 @@ class ProjectOwners:
         self._always.pop(anonymous_id, None)
 
     def _of(self, anonymous_id: str) -> "_State":
-        state = self._states.get(anonymous_id)
+        state = self._known(anonymous_id)
         if state is None:
-            row = self._row(anonymous_id)
-            before = identity.decode(row) if row else identity.NOBODY
-            state = self._states[anonymous_id] = _State(before, before)
+            state = self._states[anonymous_id] = _State(identity.NOBODY, identity.NOBODY)
         return state
 
-    def _row(self, anonymous_id: str) -> bytes | None:
-        return self._stored.get(anonymous_key(self._project_id, anonymous_id))
+    def _known(self, anonymous_id: str) -> "_State | None":
+        """None where nobody has said who it is, as of most."""
+        state = self._states.get(anonymous_id)
+        if state is None and (row := self._stored.get(anonymous_key(self._project_id, anonymous_id))):
+            before = identity.decode(row)
+            state = self._states[anonymous_id] = _State(before, before)
+        return state
 
 
 class _State(msgspec.Struct, gc=False):
@@ -121,11 +123,3 @@ class _State(msgspec.Struct, gc=False):
     before: Ownership
     now: Ownership
     learnt: list[LinkFact] = []
-
-
-class _Unknown(Enum):
-    NOT_ASKED = auto()
-
-
-# Nobody has asked yet who always did what an id did, or what came since may have changed it.
-_NOT_ASKED: Final = _Unknown.NOT_ASKED
