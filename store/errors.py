@@ -71,6 +71,7 @@ _UNAVAILABLE: Final = {
     574: "DISTRIBUTED_TOO_MANY_PENDING_BYTES",
     667: "NOT_INITIALIZED",
     722: "ASYNC_LOAD_WAIT_FAILED",
+    741: "TABLE_UUID_MISMATCH",  # in the moment in which tables are exchanged
     745: "SERVER_OVERLOADED",
     999: "KEEPER_EXCEPTION",
 }

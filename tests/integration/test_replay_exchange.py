@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from replay.catch_up import catch_up
 from replay.corrections import Corrections, additions, withdrawals
 from replay.exchange import Exchange, uuids
 from replay.sides import EVENTS_TABLE, TABLES, Sides
 from replay.swap import exchange_tables
-from store.client import Store, open_store
+from store.client import Store, StoreUnavailable, open_store
 from store.migrate import migrate
 from store.tables import EDGES, EVENTS, LINKS, PERSONS, REJECTED
 from tests.rows import RECEIVED_AT_S, edge_row, event_row, link_row, person_row
@@ -79,6 +80,13 @@ def pair(databases: Pair) -> Pair:
 
 def put(store: Store, *rows: bytes, table: str = EVENTS) -> None:
     store.insert(table, rows, str(uuid4()))
+
+
+def put_as_a_sink(store: Store, rows: Sequence[bytes]) -> None:
+    token = str(uuid4())
+    for attempt in Retrying(retry=retry_if_exception_type(StoreUnavailable), stop=stop_after_attempt(5), reraise=True):
+        with attempt:
+            store.insert(EVENTS, rows, token)
 
 
 def test_replayed_rows_become_live_and_what_came_since_stays(pair: Pair) -> None:
@@ -173,7 +181,7 @@ def test_inserts_that_go_on_are_all_there_after_each_of_many_exchanges(pair: Pai
         store = open_store(f"{pair.url}/{pair.sides.live}")
         while not ended.is_set():
             ids = [f"n{len(told) + n}" for n in range(5)]
-            put(store, *(event_row(message_id=id_, received_at=AFTER_S) for id_ in ids))
+            put_as_a_sink(store, [event_row(message_id=id_, received_at=AFTER_S) for id_ in ids])
             told.extend(ids)
         store.close()
 

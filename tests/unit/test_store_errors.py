@@ -15,6 +15,7 @@ from store.errors import BadRows, StoreError, StoreFailure, StoreUnavailable, aw
         (243, True, StoreUnavailable),
         (242, True, StoreUnavailable),
         (210, False, StoreUnavailable),
+        (741, True, StoreUnavailable),
         (117, True, BadRows),
         (27, True, BadRows),
         (53, True, BadRows),
