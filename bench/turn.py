@@ -22,6 +22,7 @@ from typing import Literal, Protocol
 
 import psutil
 
+from bench.cpu_share import NoShares, held_to
 from bench.meter import Meter, Usage
 from bench.system import Loaded, System
 from broker.errors import BrokerError
@@ -101,11 +102,13 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Worker processes as production runs them, all guarantees on, or by another command in their place."""
+    """Worker processes as production runs them, all guarantees on, or by another command in their place. Each may be
+    held to a share of a core, from when it is ready on."""
 
     name: str
     count: int = 1
     command: tuple[str, ...] = ("-m", "cli.main", "worker")
+    cores: float | None = None
 
     def take_turn(self, system: System, loaded: Loaded, group: str) -> Turn:
         events, usage = drained(system, self)
@@ -126,8 +129,10 @@ def _running(system: System, workers: Workers) -> Iterator[list[psutil.Process]]
         try:
             for process, folder in started:
                 _wait_ready(process, folder)
+                if workers.cores is not None:
+                    ends.enter_context(held_to(workers.cores, process.pid))
             yield [psutil.Process(process.pid) for process, _ in started]
-        except (TurnFailed, BrokerError) as failed:
+        except (TurnFailed, BrokerError, NoShares) as failed:
             raise TurnFailed("\n".join([str(failed), *(_told(workers.name, *each) for each in started)])) from failed
 
 

@@ -5,12 +5,13 @@ start two processes at once: ClickHouse has no transactions to lean on. A migrat
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 from store.client import Store
 from store.errors import UNKNOWN_DATABASE, UNKNOWN_TABLE, StoreFailure
+from store.present_views import with_present_views
 
 _RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations
@@ -30,16 +31,17 @@ class Migration:
 
     version: int
     name: str
-    sql: str
-
-    def statements(self) -> list[str]:
-        """Statements end with a semicolon at the end of a line."""
-        return [statement for part in re.split(r";[ \t]*(?:\n|$)", self.sql) if (statement := part.strip())]
+    statements: Sequence[str]
 
 
 def migrations() -> list[Migration]:
     """All that this version knows, in order."""
-    return sorted(_read(), key=lambda migration: migration.version)
+    found, before = [], list[str]()
+    for version, name, sql in sorted(_read()):
+        statements = with_present_views(_statements(sql), before)
+        found.append(Migration(version, name, statements))
+        before += statements
+    return found
 
 
 def pending(store: Store) -> list[Migration]:
@@ -62,7 +64,7 @@ def migrate(store: Store) -> list[Migration]:
         store.create_database()
         store.command(_RECORD)
     for migration in missing:
-        for statement in migration.statements():
+        for statement in migration.statements:
             store.command(statement)
         store.command(
             "INSERT INTO schema_migrations (version, name) SELECT {version:UInt32}, {name:String}",
@@ -80,7 +82,12 @@ def _applied(store: Store) -> set[int]:
         raise
 
 
-def _read() -> Iterator[Migration]:
+def _read() -> Iterator[tuple[int, str, str]]:
     for file in (resources.files("store") / "migrations").iterdir():
         if found := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
-            yield Migration(int(found[1]), found[2], file.read_text("utf-8"))
+            yield int(found[1]), found[2], file.read_text("utf-8")
+
+
+def _statements(sql: str) -> list[str]:
+    """They end with a semicolon at the end of a line."""
+    return [statement for part in re.split(r";[ \t]*(?:\n|$)", sql) if (statement := part.strip())]

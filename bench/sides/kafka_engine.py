@@ -59,7 +59,7 @@ class _Engine:
 
     def __init__(self, side: Side) -> None:
         self._connection = chdb.connect(str(side.new_folder()))
-        for statement in migrations()[0].statements():
+        for statement in migrations()[0].statements:
             self._connection.query(statement)
         try:
             self._connection.query(_QUEUE.format(settings=_settings(side)))

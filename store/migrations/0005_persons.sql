@@ -273,8 +273,8 @@ FROM anonymous_ids_as_of(as_of = '2299-12-31 23:59:59.999');
 -- Users that are another user's person.
 CREATE OR REPLACE VIEW merged_users_as_of AS
 SELECT user_person_id, toNullable(canonical_user_id) AS canonical_user_id, toNullable(person_id) AS canonical_person_id
-FROM identity_persons_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
-WHERE user_id != identity_persons_as_of.canonical_user_id;
+FROM identity_persons_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS person
+WHERE user_id != person.canonical_user_id;
 
 -- By which terms a project's squashed events are read the short way: as long as nothing is set otherwise since.
 CREATE OR REPLACE VIEW squash_terms AS

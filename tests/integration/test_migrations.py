@@ -77,7 +77,7 @@ def apply(store: Store, old: list[Migration]) -> None:
     store.create_database()
     store.command("CREATE TABLE schema_migrations (version UInt32, name String) ENGINE = MergeTree ORDER BY version")
     for migration in old:
-        for statement in migration.statements():
+        for statement in migration.statements:
             store.command(statement)
         store.command(f"INSERT INTO schema_migrations VALUES ({migration.version}, '{migration.name}')")
 
