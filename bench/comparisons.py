@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import count
 from typing import Final
 
@@ -14,14 +15,24 @@ from bench.turn import Peer, Side, Turn, Workers
 _turn_numbers = count(1)
 
 
+class Load(Enum):
+    """What both sides of a comparison drain."""
+
+    USUAL = auto()
+    SHORT = auto()
+    """Fewer events, as a side is slow."""
+    EVEN = auto()
+    """Of the usual one half is a single person's, and that partition one worker's, however many there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`is_short`: a side is so slow that both drain fewer events. `is_by_wall`: the score is events per second."""
+    """`is_by_wall`: the score is events per second."""
 
     key: str
     ours: Side
     other: Side
-    is_short: bool = False
+    load: Load = Load.USUAL
     is_by_wall: bool = False
 
     def score(self, turn: Turn) -> float:
@@ -40,11 +51,13 @@ COMPARISONS: Final = (
     Comparison("f_naive", _WORKER, Peer("F-naive", "f_naive", stores="events")),
     Comparison("l1", _WORKER, Peer("L1", "l1")),
     Comparison("guarantees", _WORKER, _UNGUARDED),
-    Comparison("two_workers", _TWO_QUARTERS, _A_QUARTER, is_by_wall=True),
-    Comparison("faust_agent", _WORKER, Peer("S-faust", "faust_agent", stores="different"), is_short=True),
-    Comparison("quix", _WORKER, Peer("Quix Streams", "quix", "different", is_foreign=True), is_short=True),
-    Comparison("bytewax_flow", _WORKER, Peer("Bytewax", "bytewax_flow", "different", is_foreign=True), is_short=True),
-    Comparison("kafka_engine", _WORKER, Peer("ClickHouse's Kafka engine", "kafka_engine", "different"), is_short=True),
+    Comparison("two_workers", _TWO_QUARTERS, _A_QUARTER, Load.EVEN, is_by_wall=True),
+    Comparison("faust_agent", _WORKER, Peer("S-faust", "faust_agent", stores="different"), load=Load.SHORT),
+    Comparison("quix", _WORKER, Peer("Quix Streams", "quix", "different", is_foreign=True), load=Load.SHORT),
+    Comparison("bytewax_flow", _WORKER, Peer("Bytewax", "bytewax_flow", "different", is_foreign=True), load=Load.SHORT),
+    Comparison(
+        "kafka_engine", _WORKER, Peer("ClickHouse's Kafka engine", "kafka_engine", "different"), load=Load.SHORT
+    ),
 )
 
 

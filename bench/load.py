@@ -25,24 +25,26 @@ _CONTEXT = {
 }
 
 
-def events(count: int, seed: int = 1, people: int = 50_000) -> Iterator[tuple[str, dict[str, object]]]:
-    """(anonymous id, call) of `count` calls."""
+def events(
+    count: int, seed: int = 1, people: int = 50_000, *, is_even: bool = False
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """(anonymous id, call) of `count` calls. Where it `is_even`, each person does as much as any other."""
     pick = random.Random(seed)
     recent: list[tuple[str, dict[str, object]]] = []
     for n in range(count):
         if recent and pick.random() < 0.05:
             yield pick.choice(recent)
             continue
-        person = int(pick.paretovariate(0.7)) % people
+        person = pick.randrange(people) if is_even else int(pick.paretovariate(0.7)) % people
         anonymous_id = f"8e0bf3f1-0000-4000-a000-{person:012d}"
         call = _call(pick, n, anonymous_id, person)
         recent = [*recent[-99:], (anonymous_id, call)]
         yield anonymous_id, call
 
 
-def records(count: int, partitions: int, seed: int = 1) -> Iterator[tuple[int, Record]]:
+def records(count: int, partitions: int, seed: int = 1, *, is_even: bool = False) -> Iterator[tuple[int, Record]]:
     """The same as records of `events.raw`, each with its partition."""
-    for n, (anonymous_id, call) in enumerate(events(count, seed)):
+    for n, (anonymous_id, call) in enumerate(events(count, seed, is_even=is_even)):
         made = record(anonymous_id, call, _received_at_ms(n))
         yield partition_of(made[0] or b"", partitions), made
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from rich.progress import Progress, TaskID
 
 from bench import dedupe, drain, identity, ingress, known_ids, latency, replay, views
-from bench.comparisons import COMPARISONS, Comparison, compare
+from bench.comparisons import COMPARISONS, Comparison, Load, compare
 from bench.results import Figure, Results
 from bench.system import Loaded, System, system
 from bench.turn import TurnFailed
@@ -57,17 +57,18 @@ class Runner:
     progress: Progress
 
     def run(self) -> None:
-        for is_short, events in ((False, self.scale.events), (True, self.scale.short_events)):
-            wanted = [each for each in COMPARISONS if each.is_short is is_short and each.key in self.keys]
+        for load in Load:
+            wanted = [each for each in COMPARISONS if each.load is load and each.key in self.keys]
             if wanted:
-                self._compare_all(wanted, events)
+                self._compare_all(wanted, load)
         for keys, take in self._others().items():
             if self.keys & {*keys}:
                 self._take(keys, take)
 
-    def _compare_all(self, wanted: list[Comparison], events: int) -> None:
+    def _compare_all(self, wanted: list[Comparison], load: Load) -> None:
+        events = self.scale.short_events if load is Load.SHORT else self.scale.events
         with system() as running:
-            loaded = running.preload(events)
+            loaded = running.preload(events, is_even=load is Load.EVEN)
             for comparison in wanted:
                 self._compare(running, loaded, comparison)
 

@@ -58,8 +58,9 @@ class System:
     store: psutil.Process
     folder: Path
 
-    def preload(self, count: int) -> Loaded:
-        return asyncio.run(_preload(self.settings, count))
+    def preload(self, count: int, *, is_even: bool = False) -> Loaded:
+        """`is_even`: all partitions hold about as much."""
+        return asyncio.run(_preload(self.settings, count, is_even))
 
     def reset(self) -> None:
         """Everything is as it was when `events.raw` had just been written. No turn may be running."""
@@ -117,12 +118,12 @@ def _prepare(configured: Settings) -> None:
         migrate(store)
 
 
-async def _preload(configured: Settings, count: int) -> Loaded:
+async def _preload(configured: Settings, count: int, is_even: bool) -> Loaded:
     producer = DurableProducer(configured)
     await producer.start()
     waiting: dict[int, list[Record]] = {}
     seen: set[bytes] = set()
-    for partition, record in load.records(count, await producer.partitions(RAW)):
+    for partition, record in load.records(count, await producer.partitions(RAW), is_even=is_even):
         seen.add(record[3][0][1].split(b'"received_at_ms"')[0])
         records = waiting.setdefault(partition, [])
         records.append(record)

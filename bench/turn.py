@@ -103,7 +103,7 @@ class Peer:
 @dataclass(frozen=True, slots=True)
 class Workers:
     """Worker processes as production runs them, all guarantees on, or by another command in their place. Each may be
-    held to a share of a core, from when it is ready on."""
+    held to a share of a core."""
 
     name: str
     count: int = 1
@@ -127,10 +127,12 @@ def _running(system: System, workers: Workers) -> Iterator[list[psutil.Process]]
             command = [sys.executable, *workers.command, "--ready-file", str(folder / "ready")]
             started.append((ends.enter_context(_started(command, folder, environ)), folder))
         try:
+            # At once: the first to be ready takes all partitions until the next has joined, seconds later.
+            if workers.cores is not None:
+                for process, _ in started:
+                    ends.enter_context(held_to(workers.cores, process.pid))
             for process, folder in started:
                 _wait_ready(process, folder)
-                if workers.cores is not None:
-                    ends.enter_context(held_to(workers.cores, process.pid))
             yield [psutil.Process(process.pid) for process, _ in started]
         except (TurnFailed, BrokerError, NoShares) as failed:
             raise TurnFailed("\n".join([str(failed), *(_told(workers.name, *each) for each in started)])) from failed
