@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,25 +40,13 @@ def new_app(settings: Settings, partitions: int, id: str = names.WORKER_GROUP) -
         broker_heartbeat_interval=_SESSION_TIMEOUT_S / 3,
         consumer_group_instance_id=settings.worker_id,
         stream_buffer_maxsize=max(8, _BATCHES_WAITING_A_PARTITION * partitions),
-        store="memory://",
         datadir=settings.data / "faust",
         topic_partitions=partitions,
         topic_replication_factor=settings.replication,
         topic_allow_declare=False,
         topic_disable_leader=True,
-        table_standby_replicas=0,
         web_enabled=False,
     )
-
-
-def identity_table(app: BatchApp, partitions: int) -> faust.Table:
-    """Anonymous id to owners. Its changelog is written by the stitch agent, together with its other outputs."""
-    return app.Table(names.IDENTITY_TABLE, key_type=bytes, value_type=bytes, partitions=partitions)
-
-
-def stored(table: faust.Table) -> MutableMapping[bytes, bytes]:
-    """The table's own storage, beneath the per-write changelog message."""
-    return cast(MutableMapping[bytes, bytes], table.data)
 
 
 def add_stitch_agent(app: BatchApp, stitcher: Stitcher, pulse: Pulse) -> None:
@@ -111,7 +99,7 @@ def end_process_if(app: BatchApp, failed: Callable[[], Awaitable[BaseException]]
 
 
 def write_ready_file(app: BatchApp, ready_file: Path, text: str) -> None:
-    """Write `text` there whenever partitions are assigned and tables recovered: events are stitched from then on."""
+    """Write `text` there whenever partitions are assigned: events are stitched from then on."""
 
     @app.on_rebalance_complete.connect
     def ready(sender: Any, **_: Any) -> None:

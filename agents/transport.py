@@ -2,7 +2,7 @@
 
 Stock Faust hands every record through four tasks and acknowledges what an agent never finished. Here a poll's records
 of a partition stay together, and an offset is committed only up to where every batch before it was reported done
-(`Watermark.done`). Changelog records go through one by one, as Faust's recovery expects.
+(`Watermark.done`).
 
 Topics that are read this way are declared with `acks=False`: Faust's own acknowledgements then stay out of it.
 
@@ -64,7 +64,7 @@ class BatchConsumer(driver.Consumer):
                 return
             if not records:
                 continue
-            if self.app.rebalancing and not self._is_changelog_tp(tp):
+            if self.app.rebalancing:
                 await self._poll_again(tp, records[0].offset)
                 continue
             for message in self._messages(tp, records):
@@ -72,9 +72,7 @@ class BatchConsumer(driver.Consumer):
 
     def _longest_poll_s(self, timeout: float) -> float:
         """How long a poll may wait. It hears of nothing but the partitions that it was asked for, so it is short where
-        others will be free in a moment: while tables are recovered, or while an agent's queue is full."""
-        if self.app.rebalancing:
-            return _POLL_WHILE_REBALANCING_S
+        others will be free in a moment: while an agent's queue is full."""
         return _POLL_WHILE_HELD_BACK_S if self._buffered_partitions else timeout
 
     async def _poll_again(self, tp: TP, offset: int) -> None:
@@ -84,18 +82,15 @@ class BatchConsumer(driver.Consumer):
             await self.seek(tp, offset)
 
     def _readable(self) -> set[TP]:
-        """The partitions to poll. While Faust recovers its tables, their changelogs alone: it resumes the streams
-        *before* it seeks them to their committed offsets, and what is read in between would be lost."""
-        active = self._get_active_partitions()
-        return {tp for tp in active if self._is_changelog_tp(tp)} if self.app.rebalancing else set(active)
+        """The partitions to poll: none during a rebalance. Faust resumes the streams *before* it seeks them to their
+        committed offsets, and what is read in between would be lost."""
+        return set() if self.app.rebalancing else {*self._get_active_partitions()}
 
     def watermark(self, tp: TP) -> Watermark:
         """The partition's own until it is revoked; a later assignment starts a new one."""
         return self._watermarks.setdefault(tp, Watermark())
 
     def _messages(self, tp: TP, records: list[ConsumerRecord]) -> Iterable[Any]:
-        if self._is_changelog_tp(tp):
-            return (self._to_message(tp, record) for record in records)
         watermark = self.watermark(tp)
         new = _from(watermark.next_offset or 0, records)
         if not new:

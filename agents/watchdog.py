@@ -45,9 +45,7 @@ def watch(app: BatchApp, log: LogReader, pulse: Pulse, patience_s: float) -> Non
 
 def _committed(consumer: Any) -> dict[TP, int]:
     """Of each partition that this worker works on, up to where it is done."""
-    return {
-        tp: consumer._committed_offset[tp] or 0 for tp in consumer.assignment() if not consumer._is_changelog_tp(tp)
-    }
+    return {tp: consumer._committed_offset[tp] or 0 for tp in consumer.assignment()}
 
 
 async def _lag(log: LogReader, committed: Mapping[TP, int]) -> dict[TP, int]:

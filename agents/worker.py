@@ -15,9 +15,7 @@ from agents.app import (
     add_sink_agent,
     add_stitch_agent,
     end_process_if,
-    identity_table,
     new_app,
-    stored,
     write_ready_file,
 )
 from agents.merge import Merger
@@ -108,7 +106,6 @@ async def _opened(settings: Settings) -> tuple[_World, int]:
 
 
 def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: int, pulse: Pulse) -> None:
-    owners = stored(identity_table(app, partitions))
     rules = _CurrentRules(world.follower, settings.max_event_bytes)
     folder = settings.data / "dedupe" / (settings.worker_id or "worker")
     rejections = RejectionLimit(
@@ -117,7 +114,6 @@ def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: in
     stitcher = Stitcher(
         world.producer,
         world.log,
-        owners,
         rules,
         settings.dedupe_window_s,
         partitions,

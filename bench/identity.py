@@ -98,7 +98,7 @@ def _report_memory(ids: int) -> None:
 
 def _bytes_an_id(ids: int, facts: int) -> float:
     """Of a table as a worker's memory holds it."""
-    process, value = psutil.Process(), _owners_value(facts)
+    process, value = psutil.Process(), owners_value(facts)
     before = process.memory_info().rss
     owners = {
         anonymous_key(load.PROJECT, f"8e0bf3f1-0000-4000-a000-{n:012d}"): bytes(bytearray(value)) for n in range(ids)
@@ -107,11 +107,11 @@ def _bytes_an_id(ids: int, facts: int) -> float:
 
 
 def _known_owners() -> Owners:
-    value = _owners_value(MOST_FACTS)
+    value = owners_value(MOST_FACTS)
     return {record.key: value for record in _calls("track")}
 
 
-def _owners_value(facts: int) -> bytes:
+def owners_value(facts: int) -> bytes:
     """What the table holds of an id after as many identifies, an hour apart."""
     owners: Owners = {}
     for n in range(facts):

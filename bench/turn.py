@@ -116,7 +116,7 @@ class Workers:
 
 
 @contextmanager
-def _running(system: System, workers: Workers) -> Iterator[list[psutil.Process]]:
+def running_workers(system: System, workers: Workers) -> Iterator[list[psutil.Process]]:
     """Workers that are ready to take their first record. Stopped in order afterwards. Where they do not get on, that is
     raised with the ends of their logs, as TurnFailed."""
     started: list[tuple[subprocess.Popen[str], Path]] = []
@@ -150,7 +150,7 @@ def drained(system: System, workers: Workers, stages: Sequence[Sequence[str]] = 
 async def _drained(system: System, workers: Workers, stages: Sequence[Sequence[str]]) -> tuple[int, Usage]:
     async with _progress(system) as progress:
         raw = await progress.ends(stages[0][:1])
-        with _running(system, workers) as processes:
+        with running_workers(system, workers) as processes:
             meter = Meter(processes, system)
             meter.begin()
             events = await progress.behind(raw)

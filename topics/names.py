@@ -14,8 +14,7 @@ CHANGES = "identity.changes"
 PROJECTS = "control.projects"
 
 WORKER_GROUP = "whipstitch-worker"
-IDENTITY_TABLE = "identity"
-IDENTITY_CHANGELOG = f"{WORKER_GROUP}-{IDENTITY_TABLE}-changelog"
+IDENTITY_CHANGELOG = f"{WORKER_GROUP}-identity-changelog"
 
 
 class Cleanup(StrEnum):

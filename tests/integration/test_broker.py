@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
 
 from broker.connection import client_options, stop_consumer, why_unreachable
 from broker.control import DirectoryFollower, Progress, load_directory, remove_control, write_control
@@ -417,6 +418,11 @@ def test_paused_broker_delays_records_and_writes_them_once(own_kafka: RunningKaf
     run(steps())
 
 
+TOLD_GONE = AsyncRetrying(
+    retry=retry_if_result(lambda topics: PROJECTS in topics), wait=wait_fixed(0.05), stop=stop_after_delay(30)
+)
+
+
 def test_follower_whose_topic_is_gone_makes_itself_known(own_kafka: RunningKafka) -> None:
     settings = settings_for(own_kafka.bootstrap)
 
@@ -428,6 +434,7 @@ def test_follower_whose_topic_is_gone_makes_itself_known(own_kafka: RunningKafka
         admin = AIOKafkaAdminClient(**client_options(settings))
         await admin.start()
         await admin.delete_topics([PROJECTS])
+        await TOLD_GONE(admin.list_topics)  # else it would be taken for one that need not be made
         await admin.close()
         await create_topics(settings)
         failure = await follower.failed()

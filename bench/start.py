@@ -1,0 +1,84 @@
+"""How long a worker takes from its start until it stitches, and what a table of many anonymous ids adds to that.
+
+    .venv/bin/python -m bench.start
+
+The changelog of the identity table is filled with as many ids, each with some facts, as workers leave it; then workers
+are started in turn on that and on an empty one, each in a folder of its own.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+
+from bench import load
+from bench.identity import owners_value
+from bench.ratios import in_turn
+from bench.system import System, say, system
+from bench.turn import Workers, running_workers
+from broker.producer import DurableProducer
+from topics.keys import anonymous_key, partition_of, record_key
+from topics.names import IDENTITY_CHANGELOG, RAW
+from topics.records import Record
+
+_WORKER = Workers("worker")
+_FACTS = 3  # of each id
+_WRITE_AT_ONCE = 10_000
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--ids", type=int, default=1_000_000)
+    arguments.add_argument("--pairs", type=int, default=3)
+    given = arguments.parse_args()
+    times = _measured(given.ids, given.pairs)
+    print("| known anonymous ids | until it stitches, s |\n|---|---|")
+    for ids, each in times.items():
+        print(f"| {ids:,} | {statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f}) |")
+    return 0
+
+
+def _measured(ids: int, pairs: int) -> dict[int, list[float]]:
+    times: dict[int, list[float]] = {0: [], ids: []}
+    with system() as running:
+        for pair in in_turn(0, ids, pairs):
+            for known in pair:
+                running.reset()
+                asyncio.run(_fill(running, known))
+                times[known].append(_start_s(running))
+                say(f"{known:,} ids: {times[known][-1]:.1f} s")
+    return times
+
+
+def _start_s(running: System) -> float:
+    began_s = time.monotonic()
+    with running_workers(running, _WORKER):
+        return time.monotonic() - began_s
+
+
+async def _fill(running: System, ids: int) -> None:
+    producer = DurableProducer(running.settings)
+    await producer.start()
+    waiting: defaultdict[int, list[Record]] = defaultdict(list)
+    for partition, record in _rows(ids, await producer.partitions(RAW)):
+        waiting[partition].append(record)
+        if len(waiting[partition]) == _WRITE_AT_ONCE:
+            await producer.send(IDENTITY_CHANGELOG, partition, waiting.pop(partition))
+    for partition, records in waiting.items():
+        await producer.send(IDENTITY_CHANGELOG, partition, records)
+    await producer.stop()
+
+
+def _rows(ids: int, partitions: int) -> Iterable[tuple[int, Record]]:
+    value = owners_value(_FACTS)
+    for n in range(ids):
+        anonymous_id = f"8e0bf3f1-0000-4000-a000-{n:012d}"
+        partition = partition_of(record_key(load.PROJECT, anonymous_id, None, "") or b"", partitions)
+        yield partition, (anonymous_key(load.PROJECT, anonymous_id), value, load.START_MS, ())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
