@@ -1,9 +1,10 @@
-"""How long a worker takes from its start until it stitches, and what a table of many anonymous ids adds to that.
+"""How long a worker takes from its start until it has stitched, and what a table of many anonymous ids adds to that.
 
     .venv/bin/python -m bench.start
 
 The changelog of the identity table is filled with as many ids, each with some facts, as workers leave it; then workers
-are started in turn on that and on an empty one, each in a folder of its own.
+are started in turn on that and on an empty one, each in a folder of its own. A few events wait in each partition, and
+the time is until the last of them is stitched and committed.
 """
 
 import argparse
@@ -20,12 +21,15 @@ from bench.ratios import in_turn
 from bench.system import System, say, system
 from bench.turn import Workers, running_workers
 from broker.producer import DurableProducer
+from broker.worker_progress import WorkerProgress
 from topics.keys import anonymous_key, partition_of, record_key
 from topics.names import IDENTITY_CHANGELOG, RAW
 from topics.records import Record
 
 _WORKER = Workers("worker")
 _FACTS = 3  # of each id
+_EVENTS = 1000
+_LONGEST_STANDSTILL_S = 300.0
 _WRITE_AT_ONCE = 10_000
 
 
@@ -35,7 +39,7 @@ def main() -> int:
     arguments.add_argument("--pairs", type=int, default=3)
     given = arguments.parse_args()
     times = _measured(given.ids, given.pairs)
-    print("| known anonymous ids | until it stitches, s |\n|---|---|")
+    print("| known anonymous ids | until it has stitched, s |\n|---|---|")
     for ids, each in times.items():
         print(f"| {ids:,} | {statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f}) |")
     return 0
@@ -44,19 +48,26 @@ def main() -> int:
 def _measured(ids: int, pairs: int) -> dict[int, list[float]]:
     times: dict[int, list[float]] = {0: [], ids: []}
     with system() as running:
+        running.preload(_EVENTS, is_even=True)
         for pair in in_turn(0, ids, pairs):
             for known in pair:
                 running.reset()
                 asyncio.run(_fill(running, known))
-                times[known].append(_start_s(running))
+                times[known].append(asyncio.run(_start_s(running)))
                 say(f"{known:,} ids: {times[known][-1]:.1f} s")
     return times
 
 
-def _start_s(running: System) -> float:
-    began_s = time.monotonic()
-    with running_workers(running, _WORKER):
-        return time.monotonic() - began_s
+async def _start_s(running: System) -> float:
+    progress = WorkerProgress(running.settings)
+    await progress.start()
+    try:
+        waiting, began_s = await progress.ends([RAW]), time.monotonic()
+        with running_workers(running, _WORKER):
+            await progress.wait(waiting, _LONGEST_STANDSTILL_S, lambda behind: None)
+            return time.monotonic() - began_s
+    finally:
+        await progress.stop()
 
 
 async def _fill(running: System, ids: int) -> None:

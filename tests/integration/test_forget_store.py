@@ -121,7 +121,11 @@ def test_case_33_the_next_user_of_the_device_keeps_what_is_theirs(store: Store) 
 
 
 @pytest.mark.parametrize(
-    ("id_", "mutations"), [("A", 1), ("A", 3), ("A", 5), ("A", 6), ("U1", 3), ("U1", 5), ("U2", 2)]
+    ("id_", "mutations"),
+    [
+        *(("A", 3), ("A", 6), ("U1", 5)),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in (("A", 1), ("A", 5), ("U1", 3), ("U2", 2))),
+    ],
 )
 def test_a_removal_that_was_killed_is_finished_by_the_same_id(store: Store, id_: str, mutations: int) -> None:
     project = stored(store, *ALL_KINDS)

@@ -31,7 +31,6 @@ TO_MS = FROM_MS + 3_600_000
 AFTER_S = TO_MS / 1000 + 1
 BEFORE_S = FROM_MS / 1000 - 1
 STORED = (EVENTS, LINKS, EDGES, PERSONS, REJECTED)
-STEPS = ("mirror", "bring_up", "exchange", "bring_up_rest")
 _names = count()
 
 
@@ -225,7 +224,13 @@ tables = dict(each.split("=") for each in uuids)
 exchange_tables(Exchange(store, Sides(live, shadow, {from_ms}, {to_ms}), tables))
 """.replace("{from_ms}", str(FROM_MS)).replace("{to_ms}", str(TO_MS))
 
-POINTS = [*((step, 1) for step in STEPS), ("copied", 2), ("exchanged", 1), ("exchanged", 3), ("copied", 8)]
+POINTS = [
+    *(("bring_up", 1), ("exchange", 1), ("exchanged", 3), ("copied", 8)),
+    *(
+        pytest.param(*point, marks=pytest.mark.long)
+        for point in (("mirror", 1), ("bring_up_rest", 1), ("copied", 2), ("exchanged", 1))
+    ),
+]
 
 
 @pytest.mark.parametrize(("point", "nth"), POINTS)

@@ -257,7 +257,8 @@ class Mortal:
         self._store.command(sql, params)
 
 
-def test_squash_that_is_killed_at_any_step_changes_no_answer(store: Store) -> None:
+@pytest.mark.parametrize("apart", [pytest.param(1, marks=pytest.mark.long), 4])
+def test_squash_that_is_killed_at_any_step_changes_no_answer(store: Store, apart: int) -> None:
     told = Told(HISTORY)
     run = tell(store, told)
     arrived, survived, commands = list(HISTORY), False, 0
@@ -266,7 +267,7 @@ def test_squash_that_is_killed_at_any_step_changes_no_answer(store: Store) -> No
             squash(Mortal(store, commands), NEW_YEAR)  # type: ignore[arg-type]
             survived = True
         except Killed:
-            commands += 1
+            commands += apart
         new = [
             identify(20 + commands, "ABCD"[commands % 4], f"W{commands % 3}"),
             event(commands, "B", id=f"n{commands}"),
