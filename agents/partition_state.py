@@ -26,7 +26,7 @@ class PartitionState:
     def __init__(self, partition: int, log: LogReader, window_s: float, dedupe_folder: Path) -> None:
         self.seen: Final = SeenIds(window_s, dedupe_folder)
         self.owners: Final[dict[bytes, bytes]] = {}
-        """The rows of the identity table, by anonymous id."""
+        """The rows of the identity table, by the keys of anonymous ids."""
         self._owners_position = 0
         self._partition = partition
         self._log = log
@@ -41,6 +41,8 @@ class PartitionState:
         if not self._is_behind:
             return
         self._is_behind = False  # first: an assignment meanwhile puts it back
+        if not await self._is_of_these_logs():
+            self._begin_with_nothing()
         await self._catch_up_seen(oldest_ms)
         await self._catch_up_owners()
         logger.info(
@@ -57,8 +59,6 @@ class PartitionState:
 
     async def _catch_up_seen(self, oldest_ms: int) -> None:
         seen, log, partition = self.seen, self._log, self._partition
-        if not await self._is_seen_of_this_log():
-            seen.forget()
         window_began_ms = oldest_ms - int((seen.window_s + SLACK_S) * 1000)
         window_began = await log.offset_at(STITCHED, partition, window_began_ms)
         seen.position = max(seen.position or 0, window_began)
@@ -68,8 +68,8 @@ class PartitionState:
             seen.remember_all(ids, [receipt.received_at for receipt in receipts])
             seen.position = stored[-1].offset + 1
 
-    async def _is_seen_of_this_log(self) -> bool:
-        """Whether the last record before the state's position is there and remembered. It is not where the state on
+    async def _is_of_these_logs(self) -> bool:
+        """Whether the last event before the state's position is there and remembered. It is not where the state on
         disk is of another Kafka, or of a topic that was made anew, or older than what the topic still keeps."""
         seen = self.seen
         if not seen.position:
@@ -82,6 +82,11 @@ class PartitionState:
                 and seen.has(seen_id(receipt.project_id, receipt.message_id), receipt.received_at)
             )
         return False
+
+    def _begin_with_nothing(self) -> None:
+        self.seen.forget()
+        self.owners.clear()
+        self._owners_position = 0
 
     async def _catch_up_owners(self) -> None:
         async for changes in self._log.read(IDENTITY_CHANGELOG, self._partition, self._owners_position):
