@@ -102,10 +102,12 @@ class PartitionState:
 
     def _after(self, position: int | None, end: int | None, count: int) -> int | None:
         """The position behind `count` records of our own, whose end is told."""
-        if end is None or position == end - count:
-            return position if end is None else end
-        self._is_behind = True  # somebody else has written in between
-        return position
+        if end is None:
+            return position
+        if position != end - count:
+            self._is_behind = True  # somebody else has written in between
+            return position
+        return end
 
 
 def _receipt(record: RawRecord) -> Receipt | None:

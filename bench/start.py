@@ -12,16 +12,13 @@ import asyncio
 import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterable
 
 from bench import load
 from bench.identity import owners_value
 from bench.ratios import in_turn
-from bench.system import System, say, system
-from bench.turn import Workers, running_workers
-from broker.producer import DurableProducer
-from broker.worker_progress import WorkerProgress
+from bench.system import System, publish, say, system
+from bench.turn import Workers, progress_of, running_workers
 from topics.keys import anonymous_key, partition_of, record_key
 from topics.names import IDENTITY_CHANGELOG, RAW
 from topics.records import Record
@@ -30,7 +27,6 @@ _WORKER = Workers("worker")
 _FACTS = 3  # of each id
 _EVENTS = 1000
 _LONGEST_STANDSTILL_S = 300.0
-_WRITE_AT_ONCE = 10_000
 
 
 def main() -> int:
@@ -52,35 +48,18 @@ def _measured(ids: int, pairs: int) -> dict[int, list[float]]:
         for pair in in_turn(0, ids, pairs):
             for known in pair:
                 running.reset()
-                asyncio.run(_fill(running, known))
+                asyncio.run(publish(running.settings, IDENTITY_CHANGELOG, _rows(known, running.settings.partitions)))
                 times[known].append(asyncio.run(_start_s(running)))
                 say(f"{known:,} ids: {times[known][-1]:.1f} s")
     return times
 
 
 async def _start_s(running: System) -> float:
-    progress = WorkerProgress(running.settings)
-    await progress.start()
-    try:
+    async with progress_of(running) as progress:
         waiting, began_s = await progress.ends([RAW]), time.monotonic()
         with running_workers(running, _WORKER):
             await progress.wait(waiting, _LONGEST_STANDSTILL_S, lambda behind: None)
             return time.monotonic() - began_s
-    finally:
-        await progress.stop()
-
-
-async def _fill(running: System, ids: int) -> None:
-    producer = DurableProducer(running.settings)
-    await producer.start()
-    waiting: defaultdict[int, list[Record]] = defaultdict(list)
-    for partition, record in _rows(ids, await producer.partitions(RAW)):
-        waiting[partition].append(record)
-        if len(waiting[partition]) == _WRITE_AT_ONCE:
-            await producer.send(IDENTITY_CHANGELOG, partition, waiting.pop(partition))
-    for partition, records in waiting.items():
-        await producer.send(IDENTITY_CHANGELOG, partition, records)
-    await producer.stop()
 
 
 def _rows(ids: int, partitions: int) -> Iterable[tuple[int, Record]]:

@@ -7,7 +7,8 @@ committed, and the store's databases. So each turn finds what the first one foun
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,21 +120,30 @@ def _prepare(configured: Settings) -> None:
 
 
 async def _preload(configured: Settings, count: int, is_even: bool) -> Loaded:
-    producer = DurableProducer(configured)
-    await producer.start()
-    waiting: dict[int, list[Record]] = {}
     seen: set[bytes] = set()
-    for partition, record in load.records(count, await producer.partitions(RAW), is_even=is_even):
-        seen.add(record[3][0][1].split(b'"received_at_ms"')[0])
-        records = waiting.setdefault(partition, [])
-        records.append(record)
-        if len(records) == _WRITE_AT_ONCE:
-            await producer.send(RAW, partition, waiting.pop(partition))
-    for partition, records in waiting.items():
-        await producer.send(RAW, partition, records)
-    await producer.stop()
+
+    def noted() -> Iterator[tuple[int, Record]]:
+        for partition, record in load.records(count, configured.partitions, is_even=is_even):
+            seen.add(record[3][0][1].split(b'"received_at_ms"')[0])
+            yield partition, record
+
+    await publish(configured, RAW, noted())
     say(f"preloaded {count:,} events, {len(seen):,} of them different")
     return Loaded(count, len(seen))
+
+
+async def publish(configured: Settings, topic: str, placed: Iterable[tuple[int, Record]]) -> None:
+    """Write records, each with its partition, to a topic."""
+    producer = DurableProducer(configured)
+    await producer.start()
+    waiting: defaultdict[int, list[Record]] = defaultdict(list)
+    for partition, record in placed:
+        waiting[partition].append(record)
+        if len(waiting[partition]) == _WRITE_AT_ONCE:
+            await producer.send(topic, partition, waiting.pop(partition))
+    for partition, records in waiting.items():
+        await producer.send(topic, partition, records)
+    await producer.stop()
 
 
 def _drop_databases(store: Store) -> None:

@@ -148,7 +148,7 @@ def drained(system: System, workers: Workers, stages: Sequence[Sequence[str]] = 
 
 
 async def _drained(system: System, workers: Workers, stages: Sequence[Sequence[str]]) -> tuple[int, Usage]:
-    async with _progress(system) as progress:
+    async with progress_of(system) as progress:
         raw = await progress.ends(stages[0][:1])
         with running_workers(system, workers) as processes:
             meter = Meter(processes, system)
@@ -162,7 +162,7 @@ async def _drained(system: System, workers: Workers, stages: Sequence[Sequence[s
 
 
 @asynccontextmanager
-async def _progress(system: System) -> AsyncIterator[WorkerProgress]:
+async def progress_of(system: System) -> AsyncIterator[WorkerProgress]:
     progress = WorkerProgress(system.settings)
     await progress.start()
     try:
