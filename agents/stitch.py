@@ -12,9 +12,10 @@ from agents.failure import StandDown
 from agents.partition_state import PartitionState
 from broker.log import LogReader
 from broker.producer import DurableProducer
+from pipeline.decision import Decision
 from pipeline.rejection_limit import RejectionLimit, refused_by_sender
 from pipeline.rules import Rules
-from pipeline.stitch import Decision, decide
+from pipeline.stitch import decide
 from topics.keys import partition_of
 from topics.names import IDENTITY_CHANGELOG, LINKS, MERGES, REJECTED, STITCHED
 from topics.records import RawRecord, Record

@@ -28,7 +28,7 @@ from broker.fetched_batch import FetchedBatches, LightPartitionRecords
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.rules import Rules
 from pipeline.stitch import decide
-from pipeline.validate import event_of, validate
+from pipeline.validate import validate
 from topics import stitched
 from topics.names import RAW
 from topics.raw import read_stamp
@@ -124,7 +124,6 @@ def functions() -> dict[str, Work]:
         "broker.fetched_batch": lambda: _unpacked(batch),
         "topics.raw.read_stamp": lambda: [read_stamp(headers) for headers in stamps],
         "pipeline.validate.validate": lambda: [validate(record, _RULES) for record in records],
-        "pipeline.validate.event_of": lambda: [event_of(record, _RULES) for record in records],
         "topics.stitched.encode": lambda: [stitched.encode(event) for event in events],
         "pipeline.dedupe.SeenIds.known": lambda: known.known(ids, received),
         "pipeline.stitch.decide, new ids": lambda: decide(records, SeenIds(60), {}, _RULES),

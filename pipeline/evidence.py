@@ -20,7 +20,7 @@ from topics.edges import EdgeAction, EdgeFact, EdgeKind
 from topics.links import LinkFact, LinkKind
 from topics.raw import EMPTY_OBJECT
 from topics.rejected import Reason
-from topics.stitched import Event, PlainEvent, StitchedEvent
+from topics.stitched import StitchedEvent
 
 
 class Evidence(msgspec.Struct, frozen=True, gc=False):
@@ -44,13 +44,8 @@ _ACTIONS: Final = {
 _OF_NO_USER: Final = frozenset({RESET, *_ACTIONS})  # what says something though the event has no user
 
 
-def evidence(event: Event, project: ProjectRules) -> Evidence:
+def evidence(event: StitchedEvent, project: ProjectRules) -> Evidence:
     """All that the event says of who is who."""
-    if isinstance(event, PlainEvent):
-        if event.user_id is None:
-            return NOTHING
-        link = _own_link(event, project)
-        return Evidence((link,)) if link is not None else NOTHING
     if event.user_id is None and not event.warnings and event.event_name not in _OF_NO_USER:
         return NOTHING
     if event.event_name in _ACTIONS:
@@ -61,17 +56,16 @@ def evidence(event: Event, project: ProjectRules) -> Evidence:
     return Evidence(() if link is None else (link,), (), _blocked(event, (), project))
 
 
-def _own_link(event: Event, project: ProjectRules) -> LinkFact | None:
+def _own_link(event: StitchedEvent, project: ProjectRules) -> LinkFact | None:
     anonymous_id = event.anonymous_id
     if anonymous_id is None or anonymous_id.startswith(SYNTHETIC_PREFIX):
         return None
-    if not isinstance(event, PlainEvent) and event.event_name == RESET:
+    if event.event_name == RESET:
         return _link(event, anonymous_id, None, links.RESET)
     if event.user_id is None:
         return None
     if event.type == "identify":
-        is_first = not isinstance(event, PlainEvent) and _is_original_identify(event.properties)
-        kind = links.FIRST if is_first else links.EXACT
+        kind = links.FIRST if _is_original_identify(event.properties) else links.EXACT
         return _link(event, anonymous_id, event.user_id, kind)
     if project.implicit_links:
         return _link(event, anonymous_id, event.user_id, links.IMPLICIT)
@@ -146,6 +140,6 @@ _BLOCKED: Final = {
 }
 
 
-def _link(event: Event, anonymous_id: str, user_id: str | None, kind: LinkKind) -> LinkFact:
+def _link(event: StitchedEvent, anonymous_id: str, user_id: str | None, kind: LinkKind) -> LinkFact:
     # By position, in the order of the fields: by name it takes three times as long, and a fifth of all events link.
     return LinkFact(event.project_id, anonymous_id, user_id, event.timestamp, event.message_id, kind, event.received_at)

@@ -5,7 +5,7 @@ Facts arrive one at a time, in any order and repeatedly; `Ownership` is what is 
 store keeps every fact and resolves history from all of them.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, assert_never
 
@@ -47,14 +47,14 @@ NOBODY: Final = Ownership()
 def with_facts(state: Ownership, facts: Iterable[LinkFact], max_users: int) -> Ownership:
     """The state with these facts too, in whatever order and pieces they come; the very same object where they change
     nothing."""
-    users, points = state.users, list(state.points)
+    users, points = state.users, {_moment(point): point for point in state.points}
     for fact in facts:
-        _put(points, fact)
-        if fact.kind is not FIRST:
+        points.setdefault((fact.timestamp, fact.message_id), _point(fact))
+        if fact.user_id not in users and fact.kind is not FIRST:
             users = _with_user(users, fact.user_id, max_users)
     if users is state.users and len(points) == len(state.points):
         return state
-    kept = _bounded(points)
+    kept = _bounded([points[moment] for moment in sorted(points)])
     return state if users is state.users and kept == state.points else Ownership(kept, users)
 
 
@@ -150,23 +150,13 @@ def _point(fact: LinkFact) -> Point:
 
 
 def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> tuple[str, ...]:
-    if user_id is None or user_id in users:
+    """With one that is not among them."""
+    if user_id is None:
         return users
     if not users:
         return (user_id,)
     kept = tuple(sorted((*users, user_id))[: max_users + 1])
     return users if kept == users else kept
-
-
-def _put(points: list[Point], fact: LinkFact) -> None:
-    """Into its place, unless it is there. Most come last, which one look tells."""
-    if not points or points[-1].timestamp < fact.timestamp:
-        points.append(_point(fact))
-        return
-    moment = fact.timestamp, fact.message_id
-    at = bisect_left(points, moment, key=_moment)
-    if at == len(points) or _moment(points[at]) != moment:
-        points.insert(at, _point(fact))
 
 
 def _bounded(points: list[Point]) -> tuple[Point, ...]:

@@ -16,7 +16,6 @@ from pipeline.rules import ProjectRules, Rules
 from topics.keys import anonymous_key
 from topics.links import FIRST, LinkFact
 from topics.orders import Correct, Forget
-from topics.stitched import Event
 
 
 class Owners:
@@ -43,20 +42,21 @@ class ProjectOwners:
 
     def __init__(self, project_id: str, stored: Mapping[bytes, bytes], rules: ProjectRules) -> None:
         self.rules: Final = rules
+        self.always: Final[dict[str, str | UnsetType | None]] = {}
+        """As `identity.owner_always` says now, of ids that were asked for."""
         self._project_id = project_id
         self._stored = stored
         self._states: dict[str, _State] = {}
-        self._always: dict[str, str | UnsetType | None] = {}  # as `identity.owner_always` says, of ids asked for
 
-    def owner_at(self, anonymous_id: str, event: Event) -> str | None:
-        """Who did an anonymous event, as far as is known."""
-        if anonymous_id not in self._always:
-            self._always[anonymous_id] = self._owner_always(anonymous_id)
-        owner = self._always[anonymous_id]
+    def owner_at(self, anonymous_id: str, timestamp: float, message_id: str) -> str | None:
+        """Who did an anonymous event of that moment, as far as is known."""
+        if anonymous_id not in self.always:
+            self.always[anonymous_id] = self._owner_always(anonymous_id)
+        owner = self.always[anonymous_id]
         if owner is not UNSET:
             return owner
         state, rules = self._now(anonymous_id), self.rules
-        return identity.owner_at(state, event.timestamp, event.message_id, rules.max_users, rules.policy)
+        return identity.owner_at(state, timestamp, message_id, rules.max_users, rules.policy)
 
     def already_merged(self, fact: LinkFact) -> bool:
         return identity.already_merged(self._now(fact.anonymous_id), fact)
@@ -64,11 +64,9 @@ class ProjectOwners:
     def learn(self, fact: LinkFact) -> None:
         anonymous_id, user_id = fact.anonymous_id, fact.user_id
         self._of(anonymous_id).learnt.append(fact)
-        is_of_its_one_user = (
-            user_id is not None and user_id == self._always.get(anonymous_id) and fact.kind is not FIRST
-        )
+        is_of_its_one_user = user_id is not None and user_id == self.always.get(anonymous_id) and fact.kind is not FIRST
         if not is_of_its_one_user:
-            self._always.pop(anonymous_id, None)
+            self.always.pop(anonymous_id, None)
 
     def forget(self, forget: Forget) -> None:
         self._replace(forget.anonymous_id, identity.without_users(self._now(forget.anonymous_id), forget.user_ids))
@@ -99,7 +97,7 @@ class ProjectOwners:
 
     def _replace(self, anonymous_id: str, after: Ownership) -> None:
         self._of(anonymous_id).now = after
-        self._always.pop(anonymous_id, None)
+        self.always.pop(anonymous_id, None)
 
     def _of(self, anonymous_id: str) -> "_State":
         state = self._known(anonymous_id)

@@ -5,23 +5,21 @@ processor's cache.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from pipeline.dedupe import id_text, seen_ids
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, RawRecord
 
-try:
-    from pipeline.stamp_plain import read_receipts
-except ImportError:  # whipstitch was installed where there is no C compiler
 
-    def read_receipts(records: Sequence[RawRecord]) -> tuple[list[bytes | None], list[float]]:
-        return [None] * len(records), [0.0] * len(records)
+class Receipts(Protocol):
+    def receipts(self) -> tuple[list[bytes | None], list[float]]: ...
 
 
-def stamp_ids(records: Sequence[RawRecord]) -> tuple[list[bytes], list[float]]:
+def stamp_ids(records: Sequence[RawRecord], batch: Receipts) -> tuple[list[bytes], list[float]]:
     """The id of each record, as `pipeline.dedupe.seen_id`, and its receipt in Unix seconds. What has no stamp, and is
-    no event either, has an id that no event has."""
-    texts, received_at = read_receipts(records)
+    no event either, has an id that no event has. `batch` tells those of plain stamps."""
+    texts, received_at = batch.receipts()
     told: list[bytes] = []
     for row, text in enumerate(texts):
         if text is None:

@@ -15,17 +15,9 @@ from pipeline.outcome import Rejected
 from pipeline.rules import Rules
 from pipeline.surrogates import mended
 from topics.raw import MAX_MESSAGE_ID, Dialect, Stamp, read_stamp
-from topics.records import Headers, RawRecord
+from topics.records import RawRecord
 from topics.rejected import Reason
-from topics.stitched import Event, PlainEvent, StitchedEvent
-
-try:
-    from pipeline.dialects.segment_plain import read_plain
-except ImportError:  # whipstitch was installed where there is no C compiler
-
-    def read_plain(value: bytes | None, headers: Headers, max_event_bytes: int) -> PlainEvent | None:
-        return None
-
+from topics.stitched import StitchedEvent
 
 SYNTHETIC_PREFIX: Final = "$blocked:"
 BLOCKED_USER_ID: Final = "blocked_user_id"
@@ -38,15 +30,6 @@ _READERS: Final[dict[Dialect, Callable[[bytes, Stamp], StitchedEvent | Rejected]
     Dialect.MIXPANEL: mixpanel.read_call,
 }
 _LONGER_IDS: Final = {Dialect.MILLIMETRIC: millimetric.MAX_EVENT_ID}
-
-
-def event_of(record: RawRecord, rules: Rules) -> Event | Rejected:
-    """As `validate`, and where the event is plain at a third of its instructions."""
-    event = read_plain(record.value, record.headers, rules.max_event_bytes)
-    if event is None:
-        return validate(record, rules)
-    further = rules.of(event.project_id).blocked_ids
-    return validate(record, rules) if further and True in _are_placeholders(event, further) else event
 
 
 def validate(record: RawRecord, rules: Rules) -> StitchedEvent | Rejected:
@@ -101,7 +84,7 @@ def _with_raw(event: StitchedEvent | Rejected, value: bytes) -> StitchedEvent | 
     return msgspec.structs.replace(event, raw=raw, warnings=(*event.warnings, "half_surrogate_pair"))
 
 
-def _are_placeholders(event: Event, further: frozenset[str]) -> tuple[bool, bool]:
+def _are_placeholders(event: StitchedEvent, further: frozenset[str]) -> tuple[bool, bool]:
     """Whether the event's user id names nobody, and its anonymous id."""
     user_id, anonymous_id = event.user_id, event.anonymous_id
     return (

@@ -13,9 +13,9 @@ import msgspec
 import tenacity
 
 from pipeline.dead_letters import dead_letter, row
+from pipeline.decision import Decision
 from pipeline.outcome import Rejected
 from pipeline.rows import rows_as_they_are, rows_of_each
-from pipeline.stitch import Decision
 from replay.partition import Decided
 from store import tables
 from store.client import Store

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from pipeline.decision import Decision
 from pipeline.dedupe import SeenIds
 from pipeline.rules import Rules
-from pipeline.stitch import Decision, decide
+from pipeline.stitch import decide
 from replay.journal import Frame
 from replay.scope import Scope, Where
 from replay.source import Batch

@@ -4,7 +4,7 @@ It is exactly a row of the store in ClickHouse's JSONEachRow form, so the sink p
 and any Kafka consumer of a user's can read it. Instants are Unix seconds with milliseconds as decimals.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
@@ -39,27 +39,6 @@ class StitchedEvent(msgspec.Struct, frozen=True, gc=False):
     raw: msgspec.Raw = EMPTY_OBJECT
 
 
-class PlainEvent(msgspec.Struct, gc=False):
-    """An event of which nothing is to be changed but who did it: its record is written up to that, and from there.
-
-    It is a track or an identify of a user, under none of the reserved names, and there is nothing to warn of.
-    """
-
-    project_id: str
-    message_id: str
-    type: EventType
-    anonymous_id: str | None
-    user_id: str | None
-    stitched_user_id: str | None
-    timestamp: float
-    received_at: float
-    before: bytes
-    after: bytes
-
-
-Event: TypeAlias = StitchedEvent | PlainEvent
-
-
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What the dedupe state needs of a stitched record."""
 
@@ -68,14 +47,6 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     received_at: float
 
 
-_encode = msgspec.json.Encoder().encode
-
-
-def encode(event: Event) -> bytes:
-    if isinstance(event, PlainEvent):
-        return event.before + _encode(event.stitched_user_id) + event.after
-    return _encode(event)
-
-
+encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(StitchedEvent).decode
 decode_receipt = msgspec.json.Decoder(Receipt).decode

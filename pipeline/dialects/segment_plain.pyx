@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, initializedcheck=False, cdivision=True
-"""Track and identify calls as most clients write them, from the record of an ingress to the record of an event, in one
-pass: in a third of the instructions of `pipeline.validate` and `topics.stitched.encode`, which say what comes out. What
-is not plain is left to them.
+"""Track and identify calls as most clients write them, read where they lie and written as records of events, in a third
+of the instructions of `pipeline.validate` and `topics.stitched.encode`, which say what comes out. What is not plain is
+left to them.
 
 Plain is: JSON without line breaks whose members are of the expected types, ids and names without escapes, instants as
 RFC 3339 text, and nothing that would be warned of. Texts are then copied as they are. Python ends bytes with a NUL,
@@ -11,7 +11,7 @@ which is a plain part of no JSON: what reads over them checks no bounds.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.string cimport memchr, memcpy, memset, strlen
+from libc.string cimport memchr, memset
 
 from pipeline.plain_json cimport (
     CONTROL,
@@ -30,7 +30,8 @@ from pipeline.plain_json cimport (
     take_object,
     take_text,
 )
-from pipeline.plain_stamp cimport Stamp, stamp_of
+from pipeline.plain_stamp cimport Stamp
+from pipeline.plain_write cimport put, put_bytes, put_number, put_object, put_said, put_seconds, put_text
 
 from msgspec import Raw
 
@@ -38,19 +39,7 @@ from pipeline.blocked import LONGEST_PLACEHOLDER, is_blocked
 from pipeline.dialects.segment_context import CHANNELS
 from pipeline.session import SESSION_MS
 from pipeline.traits import PLAIN_TRAITS, person_traits
-from topics.raw import EMPTY_OBJECT, LATEST_MS, MAX_MESSAGE_ID, STAMP_HEADER
-from topics.stitched import PlainEvent
-
-cdef struct Call:
-    Span type, user_id, anonymous_id, event, group_id, timestamp, original_timestamp, sent_at, channel
-    Span properties, traits, context, integrations
-
-cdef struct Context:
-    Span ip, user_agent, channel, session_id, library_name, library_version
-    bint says_ip, says_user_agent, says_channel, has_traits
-
-cdef struct Instants:
-    long long happened, original, sent, received  # Unix milliseconds, or NONE
+from topics.raw import EMPTY_OBJECT, LATEST_MS, MAX_MESSAGE_ID
 
 cdef enum:
     AROUND = 2048  # more than the names in a record and its instants take
@@ -61,33 +50,24 @@ cdef Py_ssize_t _LONGEST = LONGEST_PLACEHOLDER
 cdef Py_ssize_t _MAX_MESSAGE_ID = MAX_MESSAGE_ID  # a stamp is plain in ASCII only: bytes are characters
 
 
-def read_plain(value, headers, Py_ssize_t max_event_bytes):
-    """The event of a record of `events.raw`, or None where `pipeline.validate.validate` has to be asked. It may name a
-    placeholder of the project's own still."""
-    cdef Stamp stamp
-    cdef Call call
-    cdef Context seen
-    cdef Instants at
-    if type(value) is not bytes or len(value) > max_event_bytes or not stamp_of(headers, STAMP_HEADER, &stamp):
-        return None
-    if stamp.dialect.size and not equals(stamp.dialect, b"segment", 7):
-        return None
-    memset(&call, 0, sizeof(Call))
-    memset(&seen, 0, sizeof(Context))
-    if not _is_utf8_without_breaks(value) or not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &call):
-        return None
-    if call.context.at != NULL and not _read_context(call.context.at, &seen):
-        return None
-    if not _is_whole(&stamp, &call, &seen) or not _read_instants(&stamp, &call, &at):
-        return None
-    if _is_placeholder(call.user_id) or _is_placeholder(call.anonymous_id):
-        return None
-    if not _has_plain_context(&stamp, &call, &seen):
-        return None
-    traits = _traits(&call)
-    if traits is None:
-        return None
-    return _event(value, &stamp, &call, &seen, &at, traits)
+cdef bint read_plain(bytes value, PlainCall* plain):
+    """Whether a record of `events.raw`, whose stamp was read, is plain; where it is not, `pipeline.validate.validate`
+    has to be asked. It may name a placeholder of the project's own still. What is read holds until the next is."""
+    memset(&plain.call, 0, sizeof(Call))
+    memset(&plain.seen, 0, sizeof(Context))
+    if plain.stamp.dialect.size and not equals(plain.stamp.dialect, b"segment", 7):
+        return False
+    if not _is_utf8_without_breaks(value):
+        return False
+    if not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &plain.call):
+        return False
+    if plain.call.context.at != NULL and not _read_context(plain.call.context.at, &plain.seen):
+        return False
+    if not _is_whole(plain) or not _read_instants(&plain.stamp, &plain.call, &plain.at):
+        return False
+    if _is_placeholder(plain.call.user_id) or _is_placeholder(plain.call.anonymous_id):
+        return False
+    return _has_plain_context(&plain.stamp, &plain.call, &plain.seen) and _has_plain_traits(plain)
 
 
 cdef bint _is_utf8_without_breaks(bytes value):
@@ -102,16 +82,18 @@ cdef bint _is_utf8_without_breaks(bytes value):
     return True
 
 
-cdef bint _is_whole(Stamp* stamp, Call* call, Context* seen) noexcept nogil:
+cdef bint _is_whole(PlainCall* plain) noexcept nogil:
     """Whether it is a track with a name of its own or an identify with a user, and somebody's."""
-    call.type = stamp.call if stamp.call.size else call.type
-    if stamp.message_id.size > _MAX_MESSAGE_ID or not (call.anonymous_id.size or call.user_id.size):
+    cdef Call* call = &plain.call
+    call.type = plain.stamp.call if plain.stamp.call.size else call.type
+    if plain.stamp.message_id.size > _MAX_MESSAGE_ID or not (call.anonymous_id.size or call.user_id.size):
         return False
-    if equals(call.type, b"track", 5):
+    plain.is_track = equals(call.type, b"track", 5)
+    if plain.is_track:
         return call.event.size > 0 and call.event.at[0] != b"$"  # the reserved names begin so
     if not equals(call.type, b"identify", 8):
         return False
-    return call.user_id.size > 0 and call.properties.at == NULL and not seen.has_traits
+    return call.user_id.size > 0 and call.properties.at == NULL and not plain.seen.has_traits
 
 
 cdef bint _read_instants(Stamp* stamp, Call* call, Instants* at) noexcept nogil:
@@ -154,14 +136,20 @@ cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
     return not (call.channel.at and seen.says_channel)
 
 
-cdef object _traits(Call* call):
-    """None where there is something to warn of."""
-    given = b"{}" if call.traits.at == NULL else _bytes(call.traits)
-    if equals(call.type, b"track", 5) or _stay_as_they_are(call):
-        return given
+cdef bytes _traits = b""  # of the call that was read last, where they are other than it says
+
+
+cdef bint _has_plain_traits(PlainCall* plain):
+    """Whether there is nothing to warn of. What is missing in them is filled in."""
+    global _traits
+    cdef Call* call = &plain.call
+    if plain.is_track or _stay_as_they_are(call):
+        return True
     warnings = []
-    traits = person_traits(Raw(given) if call.traits.at else EMPTY_OBJECT, EMPTY_OBJECT, _text(call.user_id), warnings)
-    return None if warnings else bytes(traits)
+    given = Raw(_bytes(call.traits)) if call.traits.at else EMPTY_OBJECT
+    _traits = bytes(person_traits(given, EMPTY_OBJECT, _text(call.user_id), warnings))
+    call.traits = Span(<Text>PyBytes_AS_STRING(_traits), PyBytes_GET_SIZE(_traits))
+    return not warnings
 
 
 cdef bint _stay_as_they_are(Call* call):
@@ -180,49 +168,41 @@ cdef bint _stay_as_they_are(Call* call):
     return True
 
 
-cdef object _event(
-    bytes value, Stamp* stamp, Call* call, Context* seen, Instants* at, bytes traits
-):
-    """A record of `events.stitched` in two parts, in the order of the fields of `StitchedEvent`."""
-    # Of the call: its bytes as they are, its members, one of them again as the session, and what is in its context.
-    cdef char* start = _room_for(4 * PyBytes_GET_SIZE(value) + stamp.size + PyBytes_GET_SIZE(traits) + AROUND)
+cdef bytes write_plain(bytes value, PlainCall* plain, bytes stitched_user_id):
+    """A record of `events.stitched`, in the order of the fields of `StitchedEvent`. `stitched_user_id` is JSON; None
+    stands for the event's own user."""
+    cdef Call* call = &plain.call
+    cdef Py_ssize_t owner_size = PyBytes_GET_SIZE(stitched_user_id) if stitched_user_id is not None else 0
+    # Of the call: its bytes as they are, its members, two of them again as session and stitched user, its context's.
+    cdef Py_ssize_t most = 5 * PyBytes_GET_SIZE(value) + plain.stamp.size + call.traits.size + owner_size + AROUND
+    cdef char* start = room_for(most)
     cdef char* p = start
-    cdef bint is_track = equals(call.type, b"track", 5)
-    p = _put_text(_put(p, b'{"project_id":'), stamp.project_id)
-    p = _put_text(_put(p, b',"message_id":'), stamp.message_id)
-    p = _put_text(_put(p, b',"type":'), call.type)
-    p = _put(p, b',"event_name":')
-    p = _put_text(p, call.event) if is_track else _put(p, b'"$identify"')
-    p = _put_text(_put(p, b',"anonymous_id":'), call.anonymous_id)
-    p = _put_text(_put(p, b',"user_id":'), call.user_id)
-    p = _put(p, b',"stitched_user_id":')
-    before = PyBytes_FromStringAndSize(start, p - start)
-    p = _put_session(_put(start, b',"session_id":'), call, seen, at.happened)
-    p = _put_seconds(_put(p, b',"timestamp":'), at.happened)
-    p = _put_seconds(_put(p, b',"original_timestamp":'), at.original)
-    p = _put_seconds(_put(p, b',"sent_at":'), at.sent)
-    p = _put_seconds(_put(p, b',"received_at":'), at.received)
-    p = _put_object(_put(p, b',"properties":'), call.properties)
-    p = _put_bytes(_put(p, b',"traits":'), <Text>PyBytes_AS_STRING(traits), PyBytes_GET_SIZE(traits))
-    p = _put_context(_put(p, b',"context":'), stamp, call)
-    p = _put_object(_put(p, b',"integrations":'), call.integrations)
-    p = _put_library(_put(p, b',"library":'), seen)
-    p = _put(p, b',"warnings":[],"raw":')
-    p = _put_bytes(p, <Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-    p = _put(p, b"}")
-    user_id = _text(call.user_id)
-    return PlainEvent(
-        _text(stamp.project_id),
-        _text(stamp.message_id),
-        "track" if is_track else "identify",
-        _text(call.anonymous_id),
-        user_id,
-        user_id,
-        at.happened / 1000.0,
-        at.received / 1000.0,
-        before,
-        PyBytes_FromStringAndSize(start, p - start),
-    )
+    p = put_text(put(p, b'{"project_id":'), plain.stamp.project_id)
+    p = put_text(put(p, b',"message_id":'), plain.stamp.message_id)
+    p = put_text(put(p, b',"type":'), call.type)
+    p = put(p, b',"event_name":')
+    p = put_text(p, call.event) if plain.is_track else put(p, b'"$identify"')
+    p = put_text(put(p, b',"anonymous_id":'), call.anonymous_id)
+    p = put_text(put(p, b',"user_id":'), call.user_id)
+    p = put(p, b',"stitched_user_id":')
+    if stitched_user_id is None:
+        p = put_text(p, call.user_id)
+    else:
+        p = put_bytes(p, <Text>PyBytes_AS_STRING(stitched_user_id), owner_size)
+    p = _put_session(put(p, b',"session_id":'), call, &plain.seen, plain.at.happened)
+    p = put_seconds(put(p, b',"timestamp":'), plain.at.happened)
+    p = put_seconds(put(p, b',"original_timestamp":'), plain.at.original)
+    p = put_seconds(put(p, b',"sent_at":'), plain.at.sent)
+    p = put_seconds(put(p, b',"received_at":'), plain.at.received)
+    p = put_object(put(p, b',"properties":'), call.properties)
+    p = put_object(put(p, b',"traits":'), call.traits)
+    p = _put_context(put(p, b',"context":'), &plain.stamp, call)
+    p = put_object(put(p, b',"integrations":'), call.integrations)
+    p = _put_library(put(p, b',"library":'), &plain.seen)
+    p = put(p, b',"warnings":[],"raw":')
+    p = put_bytes(p, <Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    p = put(p, b"}")
+    return PyBytes_FromStringAndSize(start, p - start)
 
 
 # What a call says.
@@ -403,7 +383,7 @@ cdef char* _room = NULL
 cdef Py_ssize_t _room_size = 0
 
 
-cdef char* _room_for(Py_ssize_t size) except NULL:
+cdef char* room_for(Py_ssize_t size) except NULL:
     """Room of this module's own, which holds until it is asked for again."""
     global _room, _room_size
     if size > _room_size:
@@ -415,84 +395,33 @@ cdef char* _room_for(Py_ssize_t size) except NULL:
     return _room
 
 
-cdef char* _put_bytes(char* p, Text text, Py_ssize_t size) noexcept nogil:
-    memcpy(p, text, size)
-    return p + size
-
-
-cdef inline char* _put(char* p, const char* text) noexcept nogil:
-    return _put_bytes(p, <Text>text, strlen(text))
-
-
-cdef char* _put_text(char* p, Span text) noexcept nogil:
-    """null where it is not said, or empty."""
-    if not text.size:
-        return _put(p, b"null")
-    return _put_said(p, text)
-
-
-cdef char* _put_said(char* p, Span text) noexcept nogil:
-    return _put(_put_bytes(_put(p, b'"'), text.at, text.size), b'"')
-
-
-cdef char* _put_object(char* p, Span text) noexcept nogil:
-    return _put(p, b"{}") if text.at == NULL else _put_bytes(p, text.at, text.size)
-
-
-cdef char* _put_number(char* p, long long number) noexcept nogil:
-    cdef char digits[20]
-    cdef int at = 20
-    while True:
-        at -= 1
-        digits[at] = ZERO + number % 10
-        number //= 10
-        if number == 0:
-            return _put_bytes(p, <Text>digits + at, 20 - at)
-
-
-cdef char* _put_seconds(char* p, long long ms) noexcept nogil:
-    """As a decimal without zeros at its end, but for a first one."""
-    cdef int thousandths, digit
-    if ms == NONE:
-        return _put(p, b"null")
-    p = _put(_put_number(p, ms // 1000), b".")
-    thousandths = ms % 1000
-    for digit in range(3):
-        p[0] = ZERO + thousandths // 100
-        p += 1
-        thousandths = thousandths % 100 * 10
-        if thousandths == 0:
-            break
-    return p
-
-
 cdef char* _put_session(char* p, Call* call, Context* seen, long long happened) noexcept nogil:
     """As `pipeline.session.session_of`, where the client does not say one."""
     if seen.session_id.size or not call.anonymous_id.size:
-        return _put_text(p, seen.session_id)
-    p = _put(_put_bytes(_put(p, b'"'), call.anonymous_id.at, call.anonymous_id.size), b"-")
-    return _put(_put_number(p, happened // _SESSION_MS), b'"')
+        return put_text(p, seen.session_id)
+    p = put(put_bytes(put(p, b'"'), call.anonymous_id.at, call.anonymous_id.size), b"-")
+    return put(put_number(p, happened // _SESSION_MS), b'"')
 
 
 cdef char* _put_context(char* p, Stamp* stamp, Call* call) noexcept nogil:
     """The context with what belongs into it in front."""
     cdef bint is_empty = call.context.at == NULL or into_object(call.context.at)[0] == b"}"
     if call.channel.at == NULL and stamp.ip.at == NULL and stamp.user_agent.at == NULL:
-        return _put_object(p, call.context)
-    p = _put(p, b"{")
+        return put_object(p, call.context)
+    p = put(p, b"{")
     if call.channel.at:
-        p = _put(_put_said(_put(p, b'"channel":'), call.channel), b",")
+        p = put(put_said(put(p, b'"channel":'), call.channel), b",")
     if stamp.ip.at:
-        p = _put(_put_said(_put(p, b'"ip":'), stamp.ip), b",")
+        p = put(put_said(put(p, b'"ip":'), stamp.ip), b",")
     if stamp.user_agent.at:
-        p = _put(_put_said(_put(p, b'"userAgent":'), stamp.user_agent), b",")
+        p = put(put_said(put(p, b'"userAgent":'), stamp.user_agent), b",")
     if is_empty:
-        return _put(p - 1, b"}")
-    return _put_bytes(p, call.context.at + 1, call.context.size - 1)
+        return put(p - 1, b"}")
+    return put_bytes(p, call.context.at + 1, call.context.size - 1)
 
 
 cdef char* _put_library(char* p, Context* seen) noexcept nogil:
     if not seen.library_name.size or not seen.library_version.size:
-        return _put_text(p, seen.library_name)
-    p = _put(_put_bytes(_put(p, b'"'), seen.library_name.at, seen.library_name.size), b"/")
-    return _put(_put_bytes(p, seen.library_version.at, seen.library_version.size), b'"')
+        return put_text(p, seen.library_name)
+    p = put(put_bytes(put(p, b'"'), seen.library_name.at, seen.library_name.size), b"/")
+    return put(put_bytes(p, seen.library_version.at, seen.library_version.size), b'"')

@@ -10,11 +10,12 @@ from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from pipeline.decision import Decision
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.merges import Merges
 from pipeline.rows import project_row, versioned_row
 from pipeline.rules import Rules
-from pipeline.stitch import Decision, decide
+from pipeline.stitch import decide
 from tests.records import START_MS, TestRecord
 from topics import control, links, persons, stitched
 from topics.control import Project

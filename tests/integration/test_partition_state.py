@@ -11,7 +11,7 @@ import pytest
 from agents.partition_state import PartitionState
 from broker.log import LogReader
 from broker.producer import DurableProducer
-from pipeline.stitch import Decision
+from pipeline.decision import Decision
 from tests.fixtures.system import System
 from topics.names import IDENTITY_CHANGELOG
 

@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import stamp_ids as module
 from pipeline.dedupe import seen_id
 from pipeline.stamp_ids import stamp_ids
+from pipeline.stitch import PlainBatch
+from pipeline.without_compiler import PlainBatch as NoPlainBatch
 from tests.records import TestRecord, damaged, raw_call
 from topics.raw import LATEST_MS, STAMP_HEADER
 from topics.records import Headers
 
+LIMIT = 32 * 1024
 TRACK: dict[str, object] = {"type": "track", "event": "Viewed", "anonymousId": "A"}
 
 
 def ids_of(headers: Headers) -> tuple[bytes, float]:
     """Of one record. The compiled part says the same as Python, or leaves it to Python."""
     record = TestRecord(b"{}", headers)
-    ids, received_at = stamp_ids([record])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "read_receipts", lambda records: ([None], [0.0]))
-        assert stamp_ids([record]) == (ids, received_at)
+    ids, received_at = stamp_ids([record], PlainBatch([record], LIMIT))
+    assert stamp_ids([record], NoPlainBatch([record], LIMIT)) == (ids, received_at)
     return ids[0], received_at[0]
 
 
@@ -36,7 +36,7 @@ def test_an_id_is_of_the_project_and_the_message(message_id: str, dialect: str) 
 def test_a_batch_keeps_its_order() -> None:
     records = [raw_call(TRACK, message_id=message_id) for message_id in ("a", "ä", "b")]
     records.insert(1, TestRecord(b"{}", ()))
-    ids, _ = stamp_ids(records)
+    ids, _ = stamp_ids(records, PlainBatch(records, LIMIT))
     assert [ids[0], *ids[2:]] == [seen_id("p", message_id) for message_id in ("a", "ä", "b")]
     assert len({*ids}) == 4
 

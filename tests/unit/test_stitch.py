@@ -3,9 +3,10 @@
 import json
 import random
 
+from pipeline.decision import Decision
 from pipeline.dedupe import SeenIds
 from pipeline.rules import Rules
-from pipeline.stitch import Decision, decide
+from pipeline.stitch import decide
 from tests.records import START_MS, TestRecord, raw_call
 from topics import edges, links, stitched
 from topics.control import Policy, Project

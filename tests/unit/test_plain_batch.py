@@ -1,0 +1,106 @@
+"""Batches come to the same in compiled code as in Python: who did it, what is published, what is remembered."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import load
+from pipeline.rules import Rules
+from tests import compiled
+from tests.plain import assert_decided_alike, plain_rows
+from tests.records import START_MS, TestRecord, raw_call
+from topics import links
+from topics.control import Policy, Project
+
+compiled.needs("pipeline.plain_batch")
+
+RULES = Rules([], max_event_bytes=32 * 1024)
+POLICIES: tuple[Policy, ...] = ("interval", "first_wins", "last_wins", "isolate")
+
+anonymous_ids = st.sampled_from(["anon-1", "anon-2", "$blocked:m", "undefined"])
+user_ids = st.sampled_from(["u1", "u2", "ä-3", 'quo"te', "nobody", "null"])
+tracks = st.fixed_dictionaries(
+    {"type": st.just("track"), "event": st.sampled_from(["Viewed", "Viewed", "$reset"])},
+    optional={"anonymousId": anonymous_ids, "userId": user_ids},
+)
+identifies = st.fixed_dictionaries(
+    {"type": st.just("identify"), "userId": user_ids}, optional={"anonymousId": anonymous_ids}
+)
+PAGE = {"type": "page", "anonymousId": "anon-1"}
+ALIAS = {"type": "alias", "previousId": "u2", "userId": "u1"}
+odd = st.sampled_from([PAGE, ALIAS])
+projects = st.builds(
+    Project,
+    id=st.just("p"),
+    created_at_ms=st.just(0),
+    policy=st.sampled_from(POLICIES),
+    implicit_links=st.booleans(),
+    blocked_ids=st.sampled_from([(), ("nobody",)]),
+    max_users_per_anonymous_id=st.sampled_from([1, 2, 10]),
+)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> TestRecord:
+    """Of few ids and moments, so that they repeat and meet."""
+    at_ms, n = START_MS + 1000 * draw(st.integers(0, 20)), draw(st.integers(0, 30))
+    body: dict[str, object] = {**draw(st.one_of(tracks, tracks, identifies, odd)), "messageId": f"m{n}"}
+    return raw_call(body, at_ms=at_ms, project_id=draw(st.sampled_from("ppq")), offset=n)
+
+
+@given(st.lists(records(), max_size=25), st.lists(records(), max_size=25), projects)
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_in_a_batch_is_decided_as_in_python(
+    before: list[TestRecord], batch: list[TestRecord], project: Project
+) -> None:
+    rules = Rules([project], max_event_bytes=32 * 1024)
+    first = assert_decided_alike(before, {}, rules)
+    owners = {key: row for key, row in first.owners.items() if row is not None}
+    assert_decided_alike(batch, owners, rules, known=before)
+
+
+def test_a_benchmarks_load_is_decided_as_in_python_and_all_of_it_is_plain() -> None:
+    loaded = [TestRecord(value, headers, key, timestamp=at) for _, (key, value, at, headers) in load.records(2_000, 1)]
+    decision = assert_decided_alike(loaded[1000:], {}, RULES, known=loaded[:1000])
+    assert decision.duplicates
+    assert len(decision.links) > 100
+    assert len(plain_rows(loaded, RULES)) == len(loaded)
+
+
+def test_it_goes_on_behind_what_is_not_plain() -> None:
+    batch = [track(0), track(1, type="page"), track(2), track(3), TestRecord(b"{", ()), TestRecord(None, ()), track(6)]
+    assert plain_rows(batch, RULES) == [0, 2, 3, 6]
+    assert_decided_alike(batch, {}, RULES)
+
+
+@pytest.mark.parametrize("owner", ["u1", 'quo"te', "ä-3"])
+def test_whoever_owns_an_id_is_written_with_its_events(owner: str) -> None:
+    decision = assert_decided_alike([track(0, userId=owner, type="identify"), track(1)], {}, RULES)
+    assert links.decode(decision.links[0][1] or b"").user_id == owner
+
+
+def test_a_placeholder_of_the_projects_own_is_left_to_python() -> None:
+    batch = [track(0, userId=" Nobody"), track(1, userId="u1"), track(2, anonymousId="nobody")]
+    assert plain_rows(batch, RULES) == [0, 1, 2]
+    rules = Rules([Project("p", 0, blocked_ids=("nobody",))], max_event_bytes=1000)
+    assert plain_rows(batch, rules) == [1]
+    assert_decided_alike(batch, {}, rules)
+
+
+def test_projects_keep_to_themselves_within_a_batch() -> None:
+    projects = [Project("p", 0), Project("q", 0, implicit_links=False)]
+    batch = [
+        raw_call({"type": "track", "event": "E", "anonymousId": "A", **said}, project_id=project_id, offset=n)
+        for n, (project_id, said) in enumerate((each, said) for said in SAID for each in "pqqp")
+    ]
+    decision = assert_decided_alike(batch, {}, Rules(projects, max_event_bytes=1000))
+    assert {links.decode(value or b"").project_id for _, value, _, _ in decision.links} == {"p"}
+
+
+SAID: list[Mapping[str, object]] = [{}, {"userId": "u1"}, {}]
+
+
+def track(n: int, **said: object) -> TestRecord:
+    return raw_call({"type": "track", "event": "E", "anonymousId": "A", **said}, at_ms=START_MS + n, offset=n)
