@@ -17,6 +17,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -33,38 +34,37 @@ _SEAL_AT = 16_384
 _JOIN_AT_ONCE = 8
 _LARGEST_SLICE = 1 << 20  # to join one takes about 0.1 s
 _LARGEST_SHARE = 8  # as a slice goes whole, ids stay up to this part of a window longer than they must
-_NOTHING_HASHED = hashlib.blake2b(digest_size=16)
+NOTHING_HASHED: Final = hashlib.blake2b(digest_size=16)  # a copy of it costs less than a new one
 _FARTHEST_S = 1 << 43  # what lies beyond is no instant, and in milliseconds could not be subtracted in 64 bits
 
 
 class SeenIds:
     """The remembered ids of one partition: at most 16,384 at 190 bytes, all others at 27."""
 
-    __slots__ = ("_folder", "_recent_ms", "_seal_at", "_slices", "_window_ms", "position", "window_s")
+    __slots__ = ("_folder", "_recent", "_seal_at", "_slices", "_window_ms", "position", "window_s")
 
     def __init__(self, window_s: float, folder: Path | None = None, *, seal_at: int = _SEAL_AT) -> None:
         self.window_s = window_s
         self.position: int | None = None
         self._window_ms = round(window_s * 1000)
         self._seal_at = seal_at
-        self._recent_ms: dict[bytes, int] = {}
+        self._recent: dict[bytes, float] = {}
         self._slices: list[IdSlice] = []
         self._folder = IdFolder(folder, self._window_ms) if folder else None
         self._load()
 
     def __len__(self) -> int:
-        return len(self._recent_ms) + sum(map(len, self._slices))
+        return len(self._recent) + sum(map(len, self._slices))
 
     def known(self, ids: Sequence[bytes], received_at: Sequence[float]) -> list[bool]:
         """Of each id, whether it was received less than a window before its `received_at` (Unix seconds), or after."""
-        received_at_ms, window_ms, recent_ms = _milliseconds(received_at), self._window_ms, self._recent_ms
-        known = [
-            (first_ms := recent_ms.get(seen_id)) is not None and at_ms - first_ms < window_ms
-            for seen_id, at_ms in zip(ids, received_at_ms.tolist(), strict=True)
-        ]
+        known = [False] * len(ids)
+        for row, first in enumerate(map(self._recent.get, ids)):
+            if first is not None and self._repeats(received_at[row], first):
+                known[row] = True
         if not ids or not self._slices:
             return known
-        batch = Batch.of(Receipts.of(ids, received_at_ms), window_ms)
+        batch = Batch.of(Receipts.of(ids, _milliseconds(received_at)), self._window_ms)
         for piece in self._slices:
             for row in piece.repeated(batch):
                 known[row] = True
@@ -77,7 +77,7 @@ class SeenIds:
     def is_claimed(self, seen_id: bytes, received_at: float, claimed: Mapping[bytes, float]) -> bool:
         """The same of an id among those that the batch itself brought before it, each with its receipt."""
         first = claimed.get(seen_id)
-        return first is not None and round(received_at * 1000) - round(first * 1000) < self._window_ms
+        return first is not None and self._repeats(received_at, first)
 
     def remember_all(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
         """Note events of the log, in its order. To note one again changes nothing."""
@@ -90,8 +90,8 @@ class SeenIds:
     def remember_new(self, claimed: Mapping[bytes, float]) -> None:
         """Note events whose output is durable, each id with its receipt, and of which `known`, asked since the last
         were noted, said: new."""
-        self._recent_ms.update(zip(claimed, _milliseconds([*claimed.values()]).tolist(), strict=True))
-        if len(self._recent_ms) >= self._seal_at:
+        self._recent.update(claimed)
+        if len(self._recent) >= self._seal_at:
             self.checkpoint()
 
     def remember(self, seen_id: bytes, received_at: float) -> None:
@@ -100,7 +100,7 @@ class SeenIds:
 
     def checkpoint(self) -> None:
         """Save everything, where there is a folder. A disk that fails is told in the log, and memory serves on."""
-        if self._recent_ms:
+        if self._recent:
             self._seal()
         if self._folder is None or self.position is None:
             return
@@ -114,8 +114,11 @@ class SeenIds:
     def forget(self) -> None:
         """Begin with nothing, as this is not the state of the log at hand. The next checkpoint replaces the folder."""
         self.position = None
-        self._recent_ms = {}
+        self._recent = {}
         self._slices = []
+
+    def _repeats(self, received_at: float, first: float) -> bool:
+        return _ms(received_at) - _ms(first) < self._window_ms
 
     def _load(self) -> None:
         if self._folder is None:
@@ -129,13 +132,13 @@ class SeenIds:
                 self._slices, self.position = saved.slices, saved.position
 
     def _seal(self) -> None:
-        received_at_ms = np.array(list(self._recent_ms.values()), np.int64)
-        sealed = IdSlice.of(Receipts.of(list(self._recent_ms), received_at_ms))
+        received_at_ms = _milliseconds([*self._recent.values()])
+        sealed = IdSlice.of(Receipts.of(list(self._recent), received_at_ms))
         # By the median, so that a few receipts from a clock that is wrong cannot end the others' window.
         ended_ms = int(np.median(received_at_ms)) - self._window_ms - SLACK_S * 1000
         self._slices = [piece for piece in self._slices if piece.newest_ms > ended_ms]
         self._slices.append(sealed)
-        self._recent_ms = {}
+        self._recent = {}
         self._join()
 
     def _join(self) -> None:
@@ -178,10 +181,15 @@ def seen_ids(texts: Sequence[bytes]) -> list[bytes]:
     """The ids of many."""
     ids = []
     for text in texts:
-        hashed = _NOTHING_HASHED.copy()  # a copy costs less than a new one
+        hashed = NOTHING_HASHED.copy()
         hashed.update(text)
         ids.append(hashed.digest())
     return ids
+
+
+def _ms(received_at: float) -> int:
+    """As `_milliseconds`."""
+    return round(max(-_FARTHEST_S, min(received_at, _FARTHEST_S)) * 1000)
 
 
 def _milliseconds(received_at: Sequence[float]) -> I64:

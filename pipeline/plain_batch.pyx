@@ -22,6 +22,7 @@ from msgspec import UNSET
 from msgspec.json import Encoder
 
 from pipeline.blocked import is_blocked
+from pipeline.dedupe import NOTHING_HASHED
 from pipeline.validate import SYNTHETIC_PREFIX
 from topics.links import EXACT, IMPLICIT, LinkFact
 from topics.raw import STAMP_HEADER
@@ -32,6 +33,8 @@ cdef enum:
 cdef bytes _SYNTHETIC = SYNTHETIC_PREFIX.encode()
 cdef bytes _NOBODY = b"null"
 cdef object _as_json = Encoder().encode
+# Taken from the type once: to ask an object for its method costs as much as to call it.
+cdef object _copy = type(NOTHING_HASHED).copy, _update = type(NOTHING_HASHED).update, _digest = type(NOTHING_HASHED).digest
 
 
 cdef class PlainBatch:
@@ -62,16 +65,17 @@ cdef class PlainBatch:
         PyMem_Free(self._stamps)
 
     def receipts(self):
-        cdef list texts = [], received_at = []
+        cdef list ids = [], received_at = [], untold = []
         cdef Py_ssize_t row
         for row in range(len(self._records)):
             if self._stamps[row].size:
-                texts.append(_id_text(&self._stamps[row]))
+                ids.append(_seen_id(&self._stamps[row]))
                 received_at.append(self._stamps[row].received_at / 1000.0)
             else:
-                texts.append(None)
+                ids.append(b"")
                 received_at.append(0.0)
-        return texts, received_at
+                untold.append(row)
+        return ids, received_at, untold
 
     def take(self, Py_ssize_t row, claims, owners, decision):
         cdef PlainCall plain
@@ -189,15 +193,17 @@ cdef bint _is_synthetic(Span anonymous_id) noexcept:
     return anonymous_id.size >= size and memcmp(anonymous_id.at, PyBytes_AS_STRING(_SYNTHETIC), size) == 0
 
 
-cdef bytes _id_text(Stamp* stamp):
-    """`pipeline.dedupe.id_text`."""
+cdef object _seen_id(Stamp* stamp):
+    """`pipeline.dedupe.seen_id`."""
     cdef Py_ssize_t before = stamp.project_id.size
     cdef bytes text = PyBytes_FromStringAndSize(NULL, before + 1 + stamp.message_id.size)
     cdef char* p = PyBytes_AS_STRING(text)
     memcpy(p, stamp.project_id.at, before)
     p[before] = 0
     memcpy(p + before + 1, stamp.message_id.at, stamp.message_id.size)
-    return text
+    hashed = _copy(NOTHING_HASHED)
+    _update(hashed, text)
+    return _digest(hashed)
 
 
 cdef object _text(Span text):

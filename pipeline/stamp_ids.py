@@ -7,30 +7,29 @@ processor's cache.
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipeline.dedupe import id_text, seen_ids
+from pipeline.dedupe import seen_id, seen_ids
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, RawRecord
 
+[_NO_ID] = seen_ids([b""])  # any event's text has a NUL at least
+
 
 class Receipts(Protocol):
-    def receipts(self) -> tuple[list[bytes | None], list[float]]: ...
+    def receipts(self) -> tuple[list[bytes], list[float], list[int]]: ...
 
 
 def stamp_ids(records: Sequence[RawRecord], batch: Receipts) -> tuple[list[bytes], list[float]]:
     """The id of each record, as `pipeline.dedupe.seen_id`, and its receipt in Unix seconds. What has no stamp, and is
     no event either, has an id that no event has. `batch` tells those of plain stamps."""
-    texts, received_at = batch.receipts()
-    told: list[bytes] = []
-    for row, text in enumerate(texts):
-        if text is None:
-            text, received_at[row] = _receipt(records[row])
-        told.append(text)
-    return seen_ids(told), received_at
+    ids, received_at, untold = batch.receipts()
+    for row in untold:
+        ids[row], received_at[row] = _receipt(records[row])
+    return ids, received_at
 
 
 def _receipt(record: RawRecord) -> tuple[bytes, float]:
     try:
         stamp = read_stamp(record.headers)
     except UNREADABLE:
-        return b"", 0.0
-    return id_text(stamp.project_id, stamp.message_id), stamp.received_at_ms / 1000
+        return _NO_ID, 0.0
+    return seen_id(stamp.project_id, stamp.message_id), stamp.received_at_ms / 1000

@@ -14,10 +14,10 @@ class PlainBatch:
     def __init__(self, records: Sequence[RawRecord], max_event_bytes: int) -> None:
         self._count = len(records)
 
-    def receipts(self) -> tuple[list[bytes | None], list[float]]:
-        """Of each record what `pipeline.dedupe.id_text` says and when it was received, in Unix seconds; None and 0
-        where its stamp is not plain."""
-        return [None] * self._count, [0.0] * self._count
+    def receipts(self) -> tuple[list[bytes], list[float], list[int]]:
+        """Of each record its `pipeline.dedupe.seen_id` and when it was received, in Unix seconds; and the rows of which
+        neither is told, as their stamps are not plain."""
+        return [b""] * self._count, [0.0] * self._count, [*range(self._count)]
 
     def take(self, row: int, claims: Claims | None, owners: Owners | None, decision: Decision) -> int:
         """Take the records from `row` on through all steps, up to the first that is not plain, whose row it returns;
