@@ -42,8 +42,8 @@ cdef class PlainBatch:
     cdef list _headers  # what the stamps lie in
     cdef Stamp* _stamps  # of size 0 where a record's is not plain
     cdef Py_ssize_t _max_event_bytes
-    cdef Span _project_id  # of the record before
-    cdef object _project, _further
+    cdef Span _project_text  # of the record before
+    cdef object _project_id, _project, _further
     cdef dict _always
     cdef bint _links_implicitly
 
@@ -134,10 +134,13 @@ cdef class PlainBatch:
         return False
 
     cdef int _go_to_project(self, owners, Span project_id) except -1:
-        if self._project is not None and equals(project_id, <const char*>self._project_id.at, self._project_id.size):
+        if self._project is not None and equals(
+            project_id, <const char*>self._project_text.at, self._project_text.size
+        ):
             return 0
-        self._project_id = project_id
-        self._project = owners.of(_text(project_id))
+        self._project_text = project_id
+        self._project_id = _text(project_id)
+        self._project = owners.of(self._project_id)
         self._always = self._project.always
         self._further = self._project.rules.blocked_ids
         self._links_implicitly = self._project.rules.implicit_links
@@ -151,7 +154,7 @@ cdef class PlainBatch:
         links.append((record.key, _written_link(plain), record.timestamp, ()))
         self._project.learn(
             LinkFact(
-                _text(plain.stamp.project_id),
+                self._project_id,
                 _text(anonymous_id),
                 _text(plain.call.user_id),
                 plain.at.happened / 1000.0,
