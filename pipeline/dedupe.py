@@ -16,6 +16,7 @@ and everything is to be read back from `events.stitched`, as without a folder.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
@@ -59,9 +60,8 @@ class SeenIds:
     def known(self, ids: Sequence[bytes], received_at: Sequence[float]) -> list[bool]:
         """Of each id, whether it was received less than a window before its `received_at` (Unix seconds), or after."""
         known = [False] * len(ids)
-        for row, first in enumerate(map(self._recent.get, ids)):
-            if first is not None and self._repeats(received_at[row], first):
-                known[row] = True
+        for row in self._known_of_late(ids, received_at):
+            known[row] = True
         if not ids or not self._slices:
             return known
         batch = Batch.of(Receipts.of(ids, _milliseconds(received_at)), self._window_ms)
@@ -77,7 +77,7 @@ class SeenIds:
     def is_claimed(self, seen_id: bytes, received_at: float, claimed: Mapping[bytes, float]) -> bool:
         """The same of an id among those that the batch itself brought before it, each with its receipt."""
         first = claimed.get(seen_id)
-        return first is not None and self._repeats(received_at, first)
+        return first is not None and _ms(received_at) - _ms(first) < self._window_ms
 
     def remember_all(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
         """Note events of the log, in its order. To note one again changes nothing."""
@@ -117,8 +117,14 @@ class SeenIds:
         self._recent = {}
         self._slices = []
 
-    def _repeats(self, received_at: float, first: float) -> bool:
-        return _ms(received_at) - _ms(first) < self._window_ms
+    def _known_of_late(self, ids: Sequence[bytes], received_at: Sequence[float]) -> list[int]:
+        """Rows. Instants become milliseconds many at once, and only where an id is there: most are new."""
+        found = [(row, first) for row, first in enumerate(map(self._recent.get, ids)) if first is not None]
+        if not found:
+            return []
+        rows, firsts = zip(*found, strict=True)
+        ages_ms = _milliseconds([received_at[row] for row in rows]) - _milliseconds(firsts)
+        return list(compress(rows, (ages_ms < self._window_ms).tolist()))
 
     def _load(self) -> None:
         if self._folder is None:

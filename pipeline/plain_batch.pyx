@@ -43,8 +43,9 @@ cdef class PlainBatch:
     cdef Stamp* _stamps  # of size 0 where a record's is not plain
     cdef Py_ssize_t _max_event_bytes
     cdef Span _project_text  # of the record before
-    cdef object _project_id, _project, _further
-    cdef dict _always
+    cdef object _claims, _owners, _project_id, _project, _further
+    cdef list _ids, _known, _received_at
+    cdef dict _claimed, _always
     cdef bint _links_implicitly
 
     def __cinit__(self, records, Py_ssize_t max_event_bytes):
@@ -79,51 +80,36 @@ cdef class PlainBatch:
 
     def take(self, Py_ssize_t row, claims, owners, decision):
         cdef PlainCall plain
-        cdef Py_ssize_t count = len(self._records)
         cdef list stitched = decision.stitched, links = decision.links
-        cdef list ids, known, received_at
-        cdef dict claimed
         cdef int duplicates = 0
-        if claims is not None:
-            ids, known, received_at, claimed = claims.ids, claims.known, claims.received_at, claims.claimed
-        while row < count:
+        self._owners = owners
+        self._claim_of(claims)
+        while row < len(self._records):
             record = self._records[row]
             value = record.value
-            if not self._is_plain(value, row, owners, &plain):
+            if not self._is_plain(value, row, &plain):
                 break
-            if claims is not None:
-                # Step 1. Claim its id. Where it is none that is certainly new, it has to be looked at.
-                if known[row] is True or PyDict_Contains(claimed, ids[row]):
-                    if not claims.claim(row):
-                        duplicates += 1
-                        row += 1
-                        continue
-                else:
-                    claimed[ids[row]] = received_at[row]
-            # Step 2. Take in what it says of who is who; else ask who did it.
-            owner = None
-            if owners is not None:
-                if plain.call.user_id.size:
-                    self._take_in(record, &plain, links)
-                else:
-                    owner = self._owner(&plain)
-            elif not plain.call.user_id.size:
-                owner = _NOBODY
-            # Step 3. Write it.
-            stitched.append((record.key, write_plain(value, &plain, owner), record.timestamp, ()))
+            # Step 1. Claim its id.
+            if self._claim(row):
+                # Step 2. Take in what it says of who is who, or ask who did it.
+                owner = self._owner(record, &plain, links)
+                # Step 3. Write it.
+                stitched.append((record.key, write_plain(value, &plain, owner), record.timestamp, ()))
+            else:
+                duplicates += 1
             row += 1
         decision.duplicates += duplicates
         return row
 
-    cdef bint _is_plain(self, value, Py_ssize_t row, owners, PlainCall* plain):
+    cdef bint _is_plain(self, value, Py_ssize_t row, PlainCall* plain):
         if not self._stamps[row].size or type(value) is not bytes or len(value) > self._max_event_bytes:
             return False
         plain.stamp = self._stamps[row]
         if not read_plain(value, plain):
             return False
-        if owners is None:
+        if self._owners is None:
             return True
-        self._go_to_project(owners, plain.stamp.project_id)
+        self._go_to_project(plain.stamp.project_id)
         return not self._further or not self._names_a_placeholder(plain)
 
     cdef bint _names_a_placeholder(self, PlainCall* plain):
@@ -133,18 +119,41 @@ cdef class PlainBatch:
                 return True
         return False
 
-    cdef int _go_to_project(self, owners, Span project_id) except -1:
-        if self._project is not None and equals(
-            project_id, <const char*>self._project_text.at, self._project_text.size
-        ):
+    cdef int _go_to_project(self, Span project_id) except -1:
+        cdef Span before = self._project_text
+        if self._project is not None and equals(project_id, <const char*>before.at, before.size):
             return 0
         self._project_text = project_id
         self._project_id = _text(project_id)
-        self._project = owners.of(self._project_id)
+        self._project = self._owners.of(self._project_id)
         self._always = self._project.always
         self._further = self._project.rules.blocked_ids
         self._links_implicitly = self._project.rules.implicit_links
         return 0
+
+    cdef int _claim_of(self, claims) except -1:
+        self._claims = claims
+        if claims is not None:
+            self._ids, self._received_at = claims.ids, claims.received_at
+            self._known, self._claimed = claims.known, claims.claimed
+        return 0
+
+    cdef bint _claim(self, Py_ssize_t row):
+        """`Claims.claim`, which need not be asked of an id that is certainly new."""
+        if self._claims is None:
+            return True
+        if self._known[row] is True or PyDict_Contains(self._claimed, self._ids[row]):
+            return self._claims.claim(row)
+        self._claimed[self._ids[row]] = self._received_at[row]
+        return True
+
+    cdef bytes _owner(self, record, PlainCall* plain, list links):
+        """As JSON, who did an event without a user; None where it has one."""
+        if plain.call.user_id.size:
+            if self._owners is not None:
+                self._take_in(record, plain, links)
+            return None
+        return _NOBODY if self._owners is None else self._known_owner(plain)
 
     cdef int _take_in(self, record, PlainCall* plain, list links) except -1:
         """`pipeline.evidence.evidence` of an event with a user, published and kept."""
@@ -165,8 +174,7 @@ cdef class PlainBatch:
         )
         return 0
 
-    cdef bytes _owner(self, PlainCall* plain):
-        """As JSON, who did an event without a user."""
+    cdef bytes _known_owner(self, PlainCall* plain):
         anonymous_id = _text(plain.call.anonymous_id)
         cdef PyObject* found = PyDict_GetItem(self._always, anonymous_id)
         if found != NULL and <object>found is not UNSET:

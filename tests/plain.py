@@ -9,10 +9,9 @@ from pipeline.claims import Claims
 from pipeline.decision import Decision
 from pipeline.dedupe import SeenIds
 from pipeline.owners import Owners
-from pipeline.plain_batch import PlainBatch
 from pipeline.rules import Rules
 from pipeline.stamp_ids import stamp_ids
-from pipeline.stitch import decide
+from pipeline.stitch import PlainBatch, decide
 from topics.records import RawRecord
 
 NOBODY: Mapping[bytes, bytes] = {}
