@@ -20,7 +20,7 @@ from broker.errors import BrokerUnavailable, broker_error, unknown_topic
 from pipeline.settings import Settings
 from topics.records import Record
 
-# A batch that is full goes out alone. A record larger than this makes a batch of its own.
+# As it is sent: compressed. A batch that is full goes out alone. A record larger than this makes a batch of its own.
 _MAX_BATCH_BYTES = 1024 * 1024
 _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _REQUEST_TIMEOUT_MS = 15_000

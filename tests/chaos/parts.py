@@ -6,11 +6,10 @@ A part that ended though nobody here ended it is noted in `ended` and started ag
 import asyncio
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from store.client import Store, open_store
 from store.migrate import migrate
 from tests.chaos.engines import Engine, OneKafka, OneStore, three_brokers
 from tests.chaos.traffic import EVERY_PROJECT, KeyRing, new_keys
+from tests.pausing import paused
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -72,14 +72,8 @@ class Parts:
         process.stop(self.process(part), STOPPED_WITHIN_S)
         self._let_go(part)
 
-    @contextmanager
-    def paused(self, part: str) -> Iterator[None]:
-        running = self.process(part)
-        running.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            running.send_signal(signal.SIGCONT)
+    def paused(self, part: str) -> AbstractContextManager[None]:
+        return paused(self.process(part))
 
     def await_worker(self, part: str) -> None:
         """Until it has its partitions, or has ended."""

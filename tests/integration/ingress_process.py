@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -93,12 +92,11 @@ def basic(key: str) -> str:
 
 @contextmanager
 def pausable_kafka(folder: Path) -> Iterator[RunningKafka]:
-    """A broker of one test's own, which may stop it with SIGSTOP."""
+    """A broker of one test's own, which may pause it."""
     kafka = start_kafka(folder, cache=None, java=None, progress=print)
     try:
         yield kafka
     finally:
-        kafka.process.send_signal(signal.SIGCONT)
         kafka.stop()
 
 

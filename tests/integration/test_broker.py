@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from broker.topics import MAX_MESSAGE_BYTES, Found, check_topics, create_topics,
 from embedded.kafka import RunningKafka, start_kafka
 from pipeline.settings import Settings
 from tests.integration.ingress_process import free_port, pausable_kafka
+from tests.pausing import paused
 from tests.waiting import eventually
 from topics.control import Key, Project, key_hash, key_hint, new_key
 from topics.names import PROJECTS, RAW, STITCHED, TOPICS, Cleanup
@@ -404,12 +404,11 @@ def test_paused_broker_delays_records_and_writes_them_once(own_kafka: RunningKaf
         await create_topics(settings)
         producer = DurableProducer(settings)
         await producer.send(RAW, 0, numbered(1))
-        own_kafka.process.send_signal(signal.SIGSTOP)
-        sending = asyncio.create_task(producer.send(RAW, 0, numbered(3)))
-        with pytest.raises(BrokerUnavailable, match="did not answer"):
-            await producer.check(RAW, timeout_s=0.2)
-        assert not sending.done()
-        own_kafka.process.send_signal(signal.SIGCONT)
+        with paused(own_kafka.process):
+            sending = asyncio.create_task(producer.send(RAW, 0, numbered(3)))
+            with pytest.raises(BrokerUnavailable, match="did not answer"):
+                await producer.check(RAW, timeout_s=0.2)
+            assert not sending.done()
         assert await sending == 4
         await producer.check(RAW, timeout_s=10)
         await producer.stop()

@@ -29,6 +29,7 @@ from tests.integration.ingress_process import (
     running_ingress,
     wait_ready,
 )
+from tests.pausing import paused
 from tests.waiting import eventually
 from topics.keys import record_key
 
@@ -229,16 +230,15 @@ def test_paused_broker_means_503_and_nothing_answered_200_is_missing(
 
         answered = statuses("before")
         assert set(answered.values()) == {200}
-        own_kafka.process.send_signal(signal.SIGSTOP)
-        paused = ingress.post("/v1/track", {"messageId": "paused", "userId": "u"}, secret)
-        assert (paused.status, paused.json["code"]) == (503, "kafka_slow")
-        assert paused.headers["retry-after"] == str(RETRY_AFTER_S)
-        during = statuses("during")
-        assert set(during.values()) == {503}
-        not_ready = ingress.request("GET", "/health/ready")
-        assert (not_ready.status, not_ready.json["status"]) == (503, "not_ready")
-        assert not_ready.json["reason"]
-        own_kafka.process.send_signal(signal.SIGCONT)
+        with paused(own_kafka.process):
+            refused = ingress.post("/v1/track", {"messageId": "paused", "userId": "u"}, secret)
+            assert (refused.status, refused.json["code"]) == (503, "kafka_slow")
+            assert refused.headers["retry-after"] == str(RETRY_AFTER_S)
+            during = statuses("during")
+            assert set(during.values()) == {503}
+            not_ready = ingress.request("GET", "/health/ready")
+            assert (not_ready.status, not_ready.json["status"]) == (503, "not_ready")
+            assert not_ready.json["reason"]
         eventually(ingress.is_ready, "the ingress is ready again")
         answered |= statuses("after")
         assert set(answered.values()) == {200}
@@ -253,16 +253,13 @@ def test_stopping_in_front_of_a_paused_broker_answers_503_and_ends(
     with running_ingress(own_kafka.bootstrap, tmp_path_factory.mktemp("stuck"), max_wait_s=0.5) as ingress:
         wait_ready(ingress)
         secret, _ = known_key(ingress)
-        own_kafka.process.send_signal(signal.SIGSTOP)
-        try:
+        with paused(own_kafka.process):
             with ThreadPoolExecutor(1) as pool:
                 waiting = pool.submit(ingress.post, "/v1/track", {"userId": "u"}, secret)
                 eventually(lambda: ingress.request("GET", "/health/ready").status == 503, "it is not ready")
                 ingress.process.terminate()
                 assert waiting.result(20).status == 503
             assert ingress.process.wait(20) == 0, ingress.log()
-        finally:
-            own_kafka.process.send_signal(signal.SIGCONT)
 
 
 def test_broker_that_comes_later_is_waited_for(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import resource
-import signal
 from pathlib import Path
 
 import psutil
@@ -11,6 +10,7 @@ import psutil
 from broker.topics import create_topics
 from pipeline.settings import Settings
 from tests.integration.ingress_process import basic, known_key, pausable_kafka, running_ingress, wait_ready
+from tests.pausing import paused
 from tests.waiting import eventually
 
 _, FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -42,12 +42,11 @@ def test_waiting_requests_take_bounded_memory_and_each_is_answered(tmp_path: Pat
         with running_ingress(kafka.bootstrap, tmp_path, max_wait_s=20.0) as ingress:
             wait_ready(ingress)
             secret, _ = known_key(ingress)
-            kafka.process.send_signal(signal.SIGSTOP)
             process = psutil.Process(ingress.process.pid)
             before = process.memory_info().rss
-            statuses = asyncio.run(_statuses(ingress.settings.port, secret))
-            grown_mb = (process.memory_info().rss - before) >> 20
-            kafka.process.send_signal(signal.SIGCONT)
+            with paused(kafka.process):
+                statuses = asyncio.run(_statuses(ingress.settings.port, secret))
+                grown_mb = (process.memory_info().rss - before) >> 20
             eventually(ingress.is_ready, "the ingress takes events again")
     assert set(statuses) == {503}
     assert grown_mb < MAY_GROW_MB

@@ -1,7 +1,6 @@
 """What stands between requests and the broker, in front of a real broker that is paused and goes on."""
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from ingress.errors import Problem
 from ingress.publisher import Publisher, PublishLimits
 from pipeline.settings import Settings
 from tests.integration.ingress_process import pausable_kafka
+from tests.pausing import paused
 from topics.names import RAW
 from topics.records import Record
 
@@ -39,7 +39,6 @@ def publishing(kafka: RunningKafka, limits: PublishLimits, steps: Callable[[Publ
             async with asyncio.timeout(60):
                 await steps(publisher)
         finally:
-            kafka.process.send_signal(signal.SIGCONT)
             await publisher.close()
             await producer.stop()
 
@@ -52,11 +51,10 @@ def record(key: bytes, size: int = 10) -> Record:
 
 def test_bytes_that_wait_are_bounded_and_given_back(own_kafka: RunningKafka) -> None:
     async def steps(publisher: Publisher) -> None:
-        own_kafka.process.send_signal(signal.SIGSTOP)
-        waiting = asyncio.create_task(publisher.publish([record(b"a", 20_000)]))
-        await asyncio.sleep(0)
-        assert await publisher.publish([record(b"b")]) is Problem.OVERLOADED
-        own_kafka.process.send_signal(signal.SIGCONT)
+        with paused(own_kafka.process):
+            waiting = asyncio.create_task(publisher.publish([record(b"a", 20_000)]))
+            await asyncio.sleep(0)
+            assert await publisher.publish([record(b"b")]) is Problem.OVERLOADED
         assert await waiting is None
         assert await publisher.publish([record(b"b")]) is None
 
@@ -65,14 +63,13 @@ def test_bytes_that_wait_are_bounded_and_given_back(own_kafka: RunningKafka) -> 
 
 def test_partition_that_does_not_confirm_refuses_at_once_until_it_does(own_kafka: RunningKafka) -> None:
     async def steps(publisher: Publisher) -> None:
-        own_kafka.process.send_signal(signal.SIGSTOP)
-        assert await publisher.publish([record(b"a")]) is Problem.KAFKA_SLOW
-        assert len(publisher.stuck_partitions) == 1
-        at_once = asyncio.ensure_future(publisher.publish([record(b"a")]))
-        await asyncio.sleep(0)
-        assert at_once.done()
-        assert at_once.result() is Problem.KAFKA_SLOW
-        own_kafka.process.send_signal(signal.SIGCONT)
+        with paused(own_kafka.process):
+            assert await publisher.publish([record(b"a")]) is Problem.KAFKA_SLOW
+            assert len(publisher.stuck_partitions) == 1
+            at_once = asyncio.ensure_future(publisher.publish([record(b"a")]))
+            await asyncio.sleep(0)
+            assert at_once.done()
+            assert at_once.result() is Problem.KAFKA_SLOW
         outcome: Problem | None = Problem.KAFKA_SLOW
         while outcome is not None:
             await asyncio.sleep(0)
@@ -86,14 +83,14 @@ def test_what_was_refused_while_it_waited_its_turn_is_not_sent_later(own_kafka: 
     """So that memory does not grow with each attempt of each client while the broker is away."""
 
     async def steps(publisher: Publisher) -> None:
-        own_kafka.process.send_signal(signal.SIGSTOP)
-        first = asyncio.create_task(publisher.publish([record(b"a", 6_000)]))
-        for _ in range(10):
-            await asyncio.sleep(0)  # until the first is under way, the second behind it
-        second = asyncio.create_task(publisher.publish([record(b"a", 6_000)]))
-        assert await first is Problem.KAFKA_SLOW
-        assert await second is Problem.KAFKA_SLOW
-        assert await publisher.publish([record(b"a")]) is Problem.KAFKA_SLOW, "10,000 bytes are not held any more"
+        with paused(own_kafka.process):
+            first = asyncio.create_task(publisher.publish([record(b"a", 6_000)]))
+            for _ in range(10):
+                await asyncio.sleep(0)  # until the first is under way, the second behind it
+            second = asyncio.create_task(publisher.publish([record(b"a", 6_000)]))
+            assert await first is Problem.KAFKA_SLOW
+            assert await second is Problem.KAFKA_SLOW
+            assert await publisher.publish([record(b"a")]) is Problem.KAFKA_SLOW, "10,000 bytes are not held any more"
 
     publishing(own_kafka, PublishLimits(linger_s=0, max_wait_s=0.3, max_waiting_bytes=10_000), steps)
 
