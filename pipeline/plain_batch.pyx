@@ -87,7 +87,8 @@ cdef class PlainBatch:
         while row < len(self._records):
             record = self._records[row]
             value = record.value
-            if not self._is_plain(value, row, &plain):
+            held = self._read(value, row, &plain)
+            if held is None:
                 break
             # Step 1. Claim its id.
             if self._claim(row):
@@ -101,16 +102,16 @@ cdef class PlainBatch:
         decision.duplicates += duplicates
         return row
 
-    cdef bint _is_plain(self, value, Py_ssize_t row, PlainCall* plain):
+    cdef bytes _read(self, value, Py_ssize_t row, PlainCall* plain):
+        """As `read_plain`."""
         if not self._stamps[row].size or type(value) is not bytes or len(value) > self._max_event_bytes:
-            return False
+            return None
         plain.stamp = self._stamps[row]
-        if not read_plain(value, plain):
-            return False
-        if self._owners is None:
-            return True
+        held = read_plain(value, plain)
+        if held is None or self._owners is None:
+            return held
         self._go_to_project(plain.stamp.project_id)
-        return not self._further or not self._names_a_placeholder(plain)
+        return None if self._further and self._names_a_placeholder(plain) else held
 
     cdef bint _names_a_placeholder(self, PlainCall* plain):
         """Of the project's own."""

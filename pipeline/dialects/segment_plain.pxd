@@ -14,13 +14,13 @@ cdef struct Context:
 cdef struct Instants:
     long long happened, original, sent, received  # Unix milliseconds, or NONE
 
-cdef struct PlainCall:  # its texts lie in its record: in the value, and in the header that holds the stamp
+cdef struct PlainCall:  # its texts lie in the record's value, in the header that holds the stamp, and in `read_plain`'s
     Stamp stamp
     Call call
     Context seen
     Instants at
     bint is_track  # an identify otherwise
 
-cdef bint read_plain(bytes value, PlainCall* plain)
+cdef bytes read_plain(bytes value, PlainCall* plain)
 cdef bytes write_plain(bytes value, PlainCall* plain, bytes stitched_user_id)
 cdef char* room_for(Py_ssize_t size) except NULL

@@ -50,24 +50,27 @@ cdef Py_ssize_t _LONGEST = LONGEST_PLACEHOLDER
 cdef Py_ssize_t _MAX_MESSAGE_ID = MAX_MESSAGE_ID  # a stamp is plain in ASCII only: bytes are characters
 
 
-cdef bint read_plain(bytes value, PlainCall* plain):
-    """Whether a record of `events.raw`, whose stamp was read, is plain; where it is not, `pipeline.validate.validate`
-    has to be asked. It may name a placeholder of the project's own still. What is read holds until the next is."""
+cdef bytes read_plain(bytes value, PlainCall* plain):
+    """Read a record of `events.raw`, whose stamp was read. What comes back is to be held until it is written: its traits
+    may lie there. None where it is not plain, and `pipeline.validate.validate` has to be asked. It may name a
+    placeholder of the project's own still."""
     memset(&plain.call, 0, sizeof(Call))
     memset(&plain.seen, 0, sizeof(Context))
     if plain.stamp.dialect.size and not equals(plain.stamp.dialect, b"segment", 7):
-        return False
+        return None
     if not _is_utf8_without_breaks(value):
-        return False
+        return None
     if not _read_call(<Text>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &plain.call):
-        return False
+        return None
     if plain.call.context.at != NULL and not _read_context(plain.call.context.at, &plain.seen):
-        return False
+        return None
     if not _is_whole(plain) or not _read_instants(&plain.stamp, &plain.call, &plain.at):
-        return False
+        return None
     if _is_placeholder(plain.call.user_id) or _is_placeholder(plain.call.anonymous_id):
-        return False
-    return _has_plain_context(&plain.stamp, &plain.call, &plain.seen) and _has_plain_traits(plain)
+        return None
+    if not _has_plain_context(&plain.stamp, &plain.call, &plain.seen):
+        return None
+    return value if plain.is_track or _stay_as_they_are(&plain.call) else _traits(&plain.call)
 
 
 cdef bint _is_utf8_without_breaks(bytes value):
@@ -136,20 +139,13 @@ cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
     return not (call.channel.at and seen.says_channel)
 
 
-cdef bytes _traits = b""  # of the call that was read last, where they are other than it says
-
-
-cdef bint _has_plain_traits(PlainCall* plain):
-    """Whether there is nothing to warn of. What is missing in them is filled in."""
-    global _traits
-    cdef Call* call = &plain.call
-    if plain.is_track or _stay_as_they_are(call):
-        return True
+cdef bytes _traits(Call* call):
+    """The traits with what is missing in them filled in; None where there is something to warn of."""
     warnings = []
     given = Raw(_bytes(call.traits)) if call.traits.at else EMPTY_OBJECT
-    _traits = bytes(person_traits(given, EMPTY_OBJECT, _text(call.user_id), warnings))
-    call.traits = Span(<Text>PyBytes_AS_STRING(_traits), PyBytes_GET_SIZE(_traits))
-    return not warnings
+    cdef bytes traits = bytes(person_traits(given, EMPTY_OBJECT, _text(call.user_id), warnings))
+    call.traits = Span(<Text>PyBytes_AS_STRING(traits), PyBytes_GET_SIZE(traits))
+    return None if warnings else traits
 
 
 cdef bint _stay_as_they_are(Call* call):
