@@ -80,8 +80,7 @@ def _start_on(home: "_Home", cache: Path, java: Path | None, progress: Progress,
         # 3. A broker that answers.
         progress("starting Kafka")
         prepared = aot.cache_file(cache, kafka)
-        ports = _ports(last_address(home.run_file), only_port)
-        broker = _start(kafka, home, ports, prepared)
+        ports, broker = _start(kafka, home, prepared, only_port)
         # 4. The next start is to be quicker.
         if kafka.java.has_aot_cache and not prepared.exists():
             training = aot.Training(kafka, prepared)
@@ -121,15 +120,19 @@ def _address(ports: Ports) -> str:
     return f"{HOST}:{ports.clients}"
 
 
-def _start(kafka: Installation, home: _Home, ports: Ports, prepared: Path) -> subprocess.Popen[bytes]:
-    if not prepared.exists():
-        return _start_with([], kafka, home, ports)
+def _start(
+    kafka: Installation, home: _Home, prepared: Path, only_port: int | None
+) -> tuple[Ports, "subprocess.Popen[bytes]"]:
+    """One that ends while it starts has another try: without the prepared cache, and at other ports where somebody has
+    come first to one."""
+    ports = _ports(last_address(home.run_file), only_port)
     try:
-        return _start_with(aot.use_options(prepared), kafka, home, ports)
+        return ports, _start_with(aot.use_options(prepared) if prepared.exists() else [], kafka, home, ports)
     except EndedWhileStarting:
+        ports = _ports(_address(ports), only_port)
         broker = _start_with([], kafka, home, ports)
-        prepared.unlink(missing_ok=True)  # it starts without: the cache was at fault
-        return broker
+        prepared.unlink(missing_ok=True)  # it may have been at fault; it is made anew
+        return ports, broker
 
 
 def _start_with(options: list[str], kafka: Installation, home: _Home, ports: Ports) -> subprocess.Popen[bytes]:

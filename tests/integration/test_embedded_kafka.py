@@ -24,7 +24,7 @@ from embedded.jars import default_cache, jars_in
 from embedded.java import find_java
 from embedded.kafka import PART, RunningKafka, start_kafka
 from embedded.kafka_process import Installation, answers, format_once
-from embedded.process import FolderLock, read_run, run_file
+from embedded.process import FolderLock, free_port, read_run, run_file
 from tests.waiting import eventually
 
 DAY_S = 86400
@@ -250,3 +250,14 @@ def test_a_training_can_be_cancelled_and_leaves_nothing(tmp_path: Path) -> None:
     assert [file.name for file in cache.parent.iterdir()] == ["lock"]
     children = psutil.Process().children(recursive=True)
     assert not [child for child in children if str(cache.parent) in " ".join(child.cmdline())]
+
+
+def test_a_port_that_somebody_else_comes_to_first_is_not_insisted_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = iter([taken.getsockname()[1]])
+        monkeypatch.setattr("embedded.kafka.free_port", lambda *asked: next(chosen, None) or free_port(*asked))
+        with running(tmp_path) as kafka:
+            assert kafka.port != taken.getsockname()[1]
+            assert answers(kafka.port, tmp_path / PART)
