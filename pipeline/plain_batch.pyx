@@ -10,11 +10,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_Contains, PyDict_GetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memcmp, memcpy
 
 from pipeline.dialects.segment_plain cimport PlainCall, read_plain, room_for, write_plain
-from pipeline.plain_json cimport Span, equals
+from pipeline.plain_json cimport Span, equals, text_of
 from pipeline.plain_stamp cimport Stamp, stamp_of
 from pipeline.plain_write cimport put, put_seconds, put_text
 
@@ -115,7 +114,7 @@ cdef class PlainBatch:
 
     cdef bint _names_a_placeholder(self, PlainCall* plain):
         """Of the project's own."""
-        for text in (_text(plain.call.user_id), _text(plain.call.anonymous_id)):
+        for text in (text_of(plain.call.user_id), text_of(plain.call.anonymous_id)):
             if text is not None and is_blocked(text, self._further):
                 return True
         return False
@@ -125,7 +124,7 @@ cdef class PlainBatch:
         if self._project is not None and equals(project_id, <const char*>before.at, before.size):
             return 0
         self._project_text = project_id
-        self._project_id = _text(project_id)
+        self._project_id = text_of(project_id)
         self._project = self._owners.of(self._project_id)
         self._always = self._project.always
         self._further = self._project.rules.blocked_ids
@@ -165,10 +164,10 @@ cdef class PlainBatch:
         self._project.learn(
             LinkFact(
                 self._project_id,
-                _text(anonymous_id),
-                _text(plain.call.user_id),
+                text_of(anonymous_id),
+                text_of(plain.call.user_id),
                 plain.at.happened / 1000.0,
-                _text(plain.stamp.message_id),
+                text_of(plain.stamp.message_id),
                 IMPLICIT if plain.is_track else EXACT,
                 plain.at.received / 1000.0,
             )
@@ -176,12 +175,12 @@ cdef class PlainBatch:
         return 0
 
     cdef bytes _known_owner(self, PlainCall* plain):
-        anonymous_id = _text(plain.call.anonymous_id)
+        anonymous_id = text_of(plain.call.anonymous_id)
         cdef PyObject* found = PyDict_GetItem(self._always, anonymous_id)
         if found != NULL and <object>found is not UNSET:
             owner = <object>found
         else:
-            owner = self._project.owner_at(anonymous_id, plain.at.happened / 1000.0, _text(plain.stamp.message_id))
+            owner = self._project.owner_at(anonymous_id, plain.at.happened / 1000.0, text_of(plain.stamp.message_id))
         return _NOBODY if owner is None else _as_json(owner)
 
 
@@ -216,8 +215,3 @@ cdef object _seen_id(Stamp* stamp):
     hashed = _copy(NOTHING_HASHED)
     _update(hashed, text)
     return _digest(hashed)
-
-
-cdef object _text(Span text):
-    """None where it is not said, or empty."""
-    return PyUnicode_DecodeUTF8(<const char*>text.at, text.size, NULL) if text.size else None

@@ -6,6 +6,7 @@ Plain is: JSON without line breaks and without halves of surrogate pairs, number
 of these goes to what is behind it, or to NULL where it is not plain.
 """
 
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memchr, memcmp, strchr, strncmp
 
 ctypedef const unsigned char* Text
@@ -85,6 +86,11 @@ cdef inline bint take_text(Member* m, Span* text) noexcept nogil:
 cdef inline bint take_object(Member* m, Span* value) noexcept nogil:
     value[0] = m.value
     return m.value.at[0] == b"{"
+
+
+cdef inline object text_of(Span text):
+    """As Python's own; None where it is not said, or empty."""
+    return PyUnicode_DecodeUTF8(<const char*>text.at, text.size, NULL) if text.size else None
 
 
 # JSON that is read over. Each of these goes to what is behind it, or to NULL where it is not plain.

@@ -3,7 +3,7 @@
 
 from libc.string cimport memcpy, strlen
 
-from pipeline.plain_json cimport NONE, ZERO, Span, Text, into_object
+from pipeline.plain_json cimport NONE, ZERO, Span, Text
 
 
 cdef inline char* put_bytes(char* p, Text text, Py_ssize_t size) noexcept nogil:

@@ -5,20 +5,16 @@ processor's cache.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from pipeline.dedupe import seen_id, seen_ids
+from pipeline.without_compiler import PlainBatch
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, RawRecord
 
 [_NO_ID] = seen_ids([b""])  # any event's text has a NUL at least
 
 
-class Receipts(Protocol):
-    def receipts(self) -> tuple[list[bytes], list[float], list[int]]: ...
-
-
-def stamp_ids(records: Sequence[RawRecord], batch: Receipts) -> tuple[list[bytes], list[float]]:
+def stamp_ids(records: Sequence[RawRecord], batch: PlainBatch) -> tuple[list[bytes], list[float]]:
     """The id of each record, as `pipeline.dedupe.seen_id`, and its receipt in Unix seconds. What has no stamp, and is
     no event either, has an id that no event has. `batch` tells those of plain stamps."""
     ids, received_at, untold = batch.receipts()

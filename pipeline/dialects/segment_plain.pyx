@@ -10,7 +10,6 @@ which is a plain part of no JSON: what reads over them checks no bounds.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Realloc
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memchr, memset
 
 from pipeline.plain_json cimport (
@@ -29,6 +28,7 @@ from pipeline.plain_json cimport (
     special,
     take_object,
     take_text,
+    text_of,
 )
 from pipeline.plain_stamp cimport Stamp
 from pipeline.plain_write cimport put, put_bytes, put_number, put_object, put_said, put_seconds, put_text
@@ -115,7 +115,7 @@ cdef bint _is_placeholder(Span id):
     if id.size > _LONGEST and _is_letter_or_digit(id.at[0]) and _is_letter_or_digit(id.at[id.size - 1]):
         if id.at[id.size - 1] != ZERO and not special(id.at, id.size) & NOT_ASCII:
             return False
-    return is_blocked(_text(id))
+    return is_blocked(text_of(id))
 
 
 cdef bint _is_letter_or_digit(unsigned char c) noexcept nogil:
@@ -129,7 +129,7 @@ cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
         stamp.ip.at = NULL
     if equals(stamp.key_kind, b"secret", 6) or seen.user_agent.size:
         stamp.user_agent.at = NULL
-    for said in (_text(seen.channel), _text(call.channel)):
+    for said in (text_of(seen.channel), text_of(call.channel)):
         if said is not None and said not in CHANNELS:
             return False
     if seen.channel.size or not call.channel.size:
@@ -142,8 +142,10 @@ cdef bint _has_plain_context(Stamp* stamp, Call* call, Context* seen):
 cdef bytes _traits(Call* call):
     """The traits with what is missing in them filled in; None where there is something to warn of."""
     warnings = []
-    given = Raw(_bytes(call.traits)) if call.traits.at else EMPTY_OBJECT
-    cdef bytes traits = bytes(person_traits(given, EMPTY_OBJECT, _text(call.user_id), warnings))
+    given = EMPTY_OBJECT
+    if call.traits.at:
+        given = Raw(PyBytes_FromStringAndSize(<const char*>call.traits.at, call.traits.size))
+    cdef bytes traits = bytes(person_traits(given, EMPTY_OBJECT, text_of(call.user_id), warnings))
     call.traits = Span(<Text>PyBytes_AS_STRING(traits), PyBytes_GET_SIZE(traits))
     return None if warnings else traits
 
@@ -158,7 +160,7 @@ cdef bint _stay_as_they_are(Call* call):
     cdef Text p = into_object(call.traits.at)
     while p[0] != b"}":
         p = member(p, &m, 1)
-        begins_with = _PLAIN_TRAITS.get(_text(m.name)) if is_unknown(&m) else b""
+        begins_with = _PLAIN_TRAITS.get(text_of(m.name)) if is_unknown(&m) else b""
         if begins_with is not None and m.value.at[0] not in begins_with:
             return False
     return True
@@ -359,18 +361,6 @@ cdef int _digits(Text p, int count) noexcept nogil:
             return -1_000_000
         number = 10 * number + (p[at] - ZERO)
     return number
-
-
-# Python's own.
-
-
-cdef object _text(Span text):
-    """None where it is not said, or empty."""
-    return PyUnicode_DecodeUTF8(<const char*>text.at, text.size, NULL) if text.size else None
-
-
-cdef bytes _bytes(Span text):
-    return PyBytes_FromStringAndSize(<const char*>text.at, text.size)
 
 
 # What is written. Each of these goes to what is behind it.

@@ -3,8 +3,6 @@ nothing of what is in order."""
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import threading
 import time
@@ -26,6 +24,7 @@ from cli.dead_letters import dead_letters
 from pipeline.person import person_id
 from pipeline.settings import as_environ
 from tests.fixtures.system import System
+from tests.pausing import paused
 from tests.records import START_MS, TestRecord, raw_call
 from tests.rows import event_row, insert
 from tests.waiting import eventually
@@ -325,12 +324,9 @@ def test_a_table_that_was_emptied_is_missed_whole(
 def test_what_no_worker_has_taken_yet_is_under_way(
     system: System, project: str, worker: subprocess.Popen[bytes]
 ) -> None:
-    os.kill(worker.pid, signal.SIGSTOP)
-    try:
+    with paused(worker):
         system.publish(*(track(project, f"m{n}") for n in range(5)))
         code, [row] = audited(project)
-    finally:
-        os.kill(worker.pid, signal.SIGCONT)
     assert (code, counts(row)) == (0, {"received": 5, "under_way": 5})
     wait_until_stored(system, project, events=5)
     assert counts(audited(project)[1][0]) == {"received": 5, "stored": 5}
