@@ -3,7 +3,12 @@
 from Cython.Build import cythonize
 from setuptools import setup
 
-compiled = ["broker/record_codec.pyx", "pipeline/dialects/segment_plain.pyx", "pipeline/plain_batch.pyx"]
+compiled = [
+    "broker/record_codec.pyx",
+    "pipeline/dialects/segment_plain.pyx",
+    "pipeline/id_table.pyx",
+    "pipeline/plain_batch.pyx",
+]
 modules = cythonize(compiled, build_dir="build")
 for module in modules:
     module.optional = True  # where there is no C compiler, Python and aiokafka do the same at three times the cost

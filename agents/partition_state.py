@@ -13,6 +13,7 @@ from typing import Final
 from broker.log import LogReader
 from pipeline.decision import Decision
 from pipeline.dedupe import SLACK_S, SeenIds, id_text, seen_id, seen_ids
+from pipeline.dedupe_slice import Receipts
 from topics.names import IDENTITY_CHANGELOG, STITCHED
 from topics.records import UNREADABLE, RawRecord
 from topics.stitched import Receipt, decode_receipt
@@ -65,7 +66,7 @@ class PartitionState:
         async for stored in log.read(STITCHED, partition, seen.position):
             receipts = [receipt for record in stored if (receipt := _receipt(record)) is not None]
             ids = seen_ids([id_text(receipt.project_id, receipt.message_id) for receipt in receipts])
-            seen.remember_all(ids, [receipt.received_at for receipt in receipts])
+            seen.remember_all(Receipts.of(ids, [receipt.received_at for receipt in receipts]))
             seen.position = stored[-1].offset + 1
 
     async def _is_of_these_logs(self) -> bool:

@@ -22,7 +22,8 @@ import psutil
 
 from bench import load
 from bench.results import Figure
-from pipeline.dedupe import SeenIds, id_text, seen_id, seen_ids
+from pipeline.dedupe import SeenIds, id_text, seen_ids
+from pipeline.dedupe_slice import Receipts
 
 WINDOW_S = 86_400
 START_S = 1_790_000_000.0
@@ -136,11 +137,9 @@ def _run(seen: SeenIds, batches: Batches) -> tuple[float, float]:
 def take_in(seen: SeenIds, message_ids: list[str], received_at: list[float]) -> tuple[float, float]:
     """Take a batch in as the stitch agent does. The CPU-seconds of hashing its ids, and of dedupe."""
     begin = time.process_time()
-    ids = seen_ids([id_text(load.PROJECT, message_id) for message_id in message_ids])
+    receipts = _receipts(load.PROJECT, message_ids, received_at)
     hashed = time.process_time()
-    known = seen.known(ids, received_at)
-    claimed = {ids[row]: received_at[row] for row, is_known in enumerate(known) if not is_known}
-    seen.remember_new(claimed)
+    seen.remember_new(receipts.where(seen.known(receipts) == 0))
     return hashed - begin, time.process_time() - hashed
 
 
@@ -148,10 +147,14 @@ def _is_right(seen: SeenIds, batches: Batches) -> bool:
     taken = list(batches)
     last_hour = [each for each in taken if each[1][0] > taken[-1][1][-1] - 3600]
     return all(
-        all(seen.known([seen_id(load.PROJECT, message_id) for message_id in message_ids], received_at))
-        and not any(seen.known([seen_id("other", message_id) for message_id in message_ids], received_at))
+        seen.known(_receipts(load.PROJECT, message_ids, received_at)).all()
+        and not seen.known(_receipts("other", message_ids, received_at)).any()
         for message_ids, received_at in last_hour
     )
+
+
+def _receipts(project_id: str, message_ids: list[str], received_at: list[float]) -> Receipts:
+    return Receipts.of(seen_ids([id_text(project_id, message_id) for message_id in message_ids]), received_at)
 
 
 def _message_id(n: int) -> str:

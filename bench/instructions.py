@@ -26,6 +26,7 @@ from broker.batch_header import NO_CODEC
 from broker.encoded_batch import EncodedBatch
 from broker.fetched_batch import FetchedBatches, LightPartitionRecords
 from pipeline.dedupe import SeenIds, seen_id
+from pipeline.dedupe_slice import Receipts
 from pipeline.rules import Rules
 from pipeline.stitch import decide
 from pipeline.validate import validate
@@ -116,8 +117,8 @@ def functions() -> dict[str, Work]:
     stamps = [record.headers for record in records]
     events = [event for record in records if isinstance(event := validate(record, _RULES), stitched.StitchedEvent)]
     known = SeenIds(86_400, seal_at=EVENTS)
-    ids, received = [seen_id(e.project_id, e.message_id) for e in events], [e.received_at for e in events]
-    known.remember_all(ids, received)
+    receipts = Receipts.of([seen_id(e.project_id, e.message_id) for e in events], [e.received_at for e in events])
+    known.remember_all(receipts)
     owners = {key: value for key, value in decide(records, SeenIds(60), {}, _RULES).owners.items() if value}
     return {
         "broker.encoded_batch": lambda: _batch(loaded),
@@ -125,7 +126,7 @@ def functions() -> dict[str, Work]:
         "topics.raw.read_stamp": lambda: [read_stamp(headers) for headers in stamps],
         "pipeline.validate.validate": lambda: [validate(record, _RULES) for record in records],
         "topics.stitched.encode": lambda: [stitched.encode(event) for event in events],
-        "pipeline.dedupe.SeenIds.known": lambda: known.known(ids, received),
+        "pipeline.dedupe.SeenIds.known": lambda: known.known(receipts),
         "pipeline.stitch.decide, new ids": lambda: decide(records, SeenIds(60), {}, _RULES),
         "pipeline.stitch.decide, known ids": lambda: decide(records, SeenIds(60), owners, _RULES),
         "pipeline.stitch.decide, duplicates": lambda: decide(records, known, owners, _RULES),

@@ -1,26 +1,23 @@
 """Which records of a batch are the first of their ids: new to what was seen before, and to the batch itself."""
 
-from pipeline.dedupe import SeenIds
+from pipeline.dedupe import IdTable, SeenIds
+from pipeline.dedupe_slice import Receipts
 
 
 class Claims:
-    """Of each row its id, when that was received (Unix seconds), and whether it was known before the batch. `claimed`
-    are the ids that the batch brings, each with its receipt. Nothing that is passed in is changed."""
+    """`known` says of each row of `receipts` whether it was known before the batch, and `claimed` has what the batch
+    brings. Nothing that is passed in is changed."""
 
-    __slots__ = ("_seen", "claimed", "ids", "known", "received_at")
+    __slots__ = ("claimed", "known", "receipts", "window_ms")
 
-    def __init__(self, seen: SeenIds, ids: list[bytes], received_at: list[float]) -> None:
-        self._seen = seen
-        self.ids = ids
-        self.received_at = received_at
+    def __init__(self, seen: SeenIds, receipts: Receipts) -> None:
+        self.receipts = receipts
         # All ids are looked for at once, which costs a tenth of one after another.
-        self.known = seen.known(ids, received_at)
-        self.claimed: dict[bytes, float] = {}
+        self.known = seen.known(receipts)
+        self.claimed = IdTable()
+        self.window_ms = seen.window_ms
 
     def claim(self, row: int) -> bool:
         """Claim the id of an event; False where it is a duplicate."""
-        this_id, at = self.ids[row], self.received_at[row]
-        if self.known[row] or (this_id in self.claimed and self._seen.is_claimed(this_id, at, self.claimed)):
-            return False
-        self.claimed[this_id] = at
-        return True
+        high, low, received_at_ms = self.receipts.row(row)
+        return not self.known[row] and self.claimed.claim(high, low, received_at_ms, self.window_ms)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.dedupe_slice import Receipts
 from topics.records import Record
 
 
@@ -9,12 +10,12 @@ from topics.records import Record
 class Decision:
     """What one batch comes to. `stitched`, `links` and `rejected` are records for their topics, on the batch's own
     partition; `edges` those of `identity.merges`, by project; `owners` the rows of the identity table that change, None
-    where one goes; `claimed` the ids to remember once all that is durable, each with its receipt in Unix seconds."""
+    where one goes; `claimed` the ids to remember once all that is durable."""
 
     stitched: list[Record] = field(default_factory=list)
     links: list[Record] = field(default_factory=list)
     edges: dict[str, list[Record]] = field(default_factory=dict)
     rejected: list[Record] = field(default_factory=list)
     owners: dict[bytes, bytes | None] = field(default_factory=dict)
-    claimed: dict[bytes, float] = field(default_factory=dict)
+    claimed: Receipts = field(default_factory=lambda: Receipts.blank(0))
     duplicates: int = 0

@@ -4,26 +4,31 @@ One `SeenIds` holds one partition. Nothing is remembered by asking: an id is not
 durable. `position` says up to where `events.stitched` has been taken in, so that a partition that comes back is brought
 up to the log before it decides anything.
 
-The newest ids are in a dict, which takes an id in or finds it in 0.1 µs but costs 190 bytes an id. When it has 16,384
-of them it becomes a sorted slice, at 27 bytes an id, of which 24 may lie on disk; slices are joined as they grow in
-number, and go as a whole once all of their ids are past the window.
+The newest ids are in a table (`pipeline/id_table.pyx`), which takes them in one by one. When it has 16,384 of them it
+becomes a sorted slice, at 27 bytes an id, of which 24 may lie on disk; slices are joined as they grow in number, and go
+as a whole once all of their ids are past the window.
 
 With a folder, each new slice is also a checkpoint. A new `SeenIds` begins with what was saved there, at its `position`,
-and lacks at most what the dict held. State that is damaged is told in the log and left aside: then `position` is None
+and lacks at most what the table held. State that is damaged is told in the log and left aside: then `position` is None
 and everything is to be read back from `events.stitched`, as without a folder.
 """
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from itertools import compress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.dedupe_folder import DamagedState, IdFolder
-from pipeline.dedupe_slice import I64, Batch, IdSlice, Receipts
+from pipeline.dedupe_slice import Batch, IdSlice, Receipts
+
+try:
+    from pipeline.id_table import IdTable as IdTable
+except ImportError:  # whipstitch was installed where there is no C compiler
+    from pipeline.without_compiler import IdTable as IdTable
 
 logger = logging.getLogger(__name__)
 
@@ -35,72 +40,60 @@ _SEAL_AT = 16_384
 _JOIN_AT_ONCE = 8
 _LARGEST_SLICE = 1 << 20  # to join one takes about 0.1 s
 _LARGEST_SHARE = 8  # as a slice goes whole, ids stay up to this part of a window longer than they must
-NOTHING_HASHED: Final = hashlib.blake2b(digest_size=16)  # a copy of it costs less than a new one
-_FARTHEST_S = 1 << 43  # what lies beyond is no instant, and in milliseconds could not be subtracted in 64 bits
+_NOTHING_HASHED: Final = hashlib.blake2b(digest_size=16)  # a copy of it costs less than a new one
 
 
 class SeenIds:
-    """The remembered ids of one partition: at most 16,384 at 190 bytes, all others at 27."""
+    """The remembered ids of one partition, at 27 bytes an id but for the newest 16,384."""
 
-    __slots__ = ("_folder", "_recent", "_seal_at", "_slices", "_window_ms", "position", "window_s")
+    __slots__ = ("_folder", "_recent", "_seal_at", "_slices", "position", "window_ms", "window_s")
 
     def __init__(self, window_s: float, folder: Path | None = None, *, seal_at: int = _SEAL_AT) -> None:
         self.window_s = window_s
+        self.window_ms = round(window_s * 1000)
         self.position: int | None = None
-        self._window_ms = round(window_s * 1000)
         self._seal_at = seal_at
-        self._recent: dict[bytes, float] = {}
+        self._recent = IdTable()
         self._slices: list[IdSlice] = []
-        self._folder = IdFolder(folder, self._window_ms) if folder else None
+        self._folder = IdFolder(folder, self.window_ms) if folder else None
         self._load()
 
     def __len__(self) -> int:
         return len(self._recent) + sum(map(len, self._slices))
 
-    def known(self, ids: Sequence[bytes], received_at: Sequence[float]) -> list[bool]:
-        """Of each id, whether it was received less than a window before its `received_at` (Unix seconds), or after."""
-        known = [False] * len(ids)
-        for row in self._known_of_late(ids, received_at):
-            known[row] = True
-        if not ids or not self._slices:
-            return known
-        batch = Batch.of(Receipts.of(ids, _milliseconds(received_at)), self._window_ms)
-        for piece in self._slices:
-            for row in piece.repeated(batch):
-                known[row] = True
+    def known(self, receipts: Receipts) -> npt.NDArray[np.uint8]:
+        """Of each row 1 where its id was received less than a window before, or later; else 0."""
+        known = np.zeros(len(receipts), np.uint8)
+        self._recent.mark(receipts, self.window_ms, known)
+        if self._slices:
+            batch = Batch.of(receipts, self.window_ms)
+            for piece in self._slices:
+                known[piece.repeated(batch)] = 1
         return known
 
     def has(self, seen_id: bytes, received_at: float) -> bool:
-        """The same of one id. A batch costs little more."""
-        return self.known([seen_id], [received_at])[0]
+        """The same of one id, and Unix seconds. A batch costs little more."""
+        return bool(self.known(Receipts.of([seen_id], [received_at]))[0])
 
-    def is_claimed(self, seen_id: bytes, received_at: float, claimed: Mapping[bytes, float]) -> bool:
-        """The same of an id among those that the batch itself brought before it, each with its receipt."""
-        first = claimed.get(seen_id)
-        return first is not None and _ms(received_at) - _ms(first) < self._window_ms
-
-    def remember_all(self, ids: Sequence[bytes], received_at: Sequence[float]) -> None:
+    def remember_all(self, receipts: Receipts) -> None:
         """Note events of the log, in its order. To note one again changes nothing."""
-        new: dict[bytes, float] = {}
-        for this_id, at, is_known in zip(ids, received_at, self.known(ids, received_at), strict=True):
-            if not is_known and not self.is_claimed(this_id, at, new):
-                new[this_id] = at
-        self.remember_new(new)
+        new = IdTable()
+        new.claim_all(receipts.where(self.known(receipts) == 0), self.window_ms)
+        self.remember_new(new.receipts())
 
-    def remember_new(self, claimed: Mapping[bytes, float]) -> None:
-        """Note events whose output is durable, each id with its receipt, and of which `known`, asked since the last
-        were noted, said: new."""
-        self._recent.update(claimed)
+    def remember_new(self, claimed: Receipts) -> None:
+        """Note events whose output is durable, and of which `known`, asked since the last were noted, said: new."""
+        self._recent.claim_all(claimed, self.window_ms)
         if len(self._recent) >= self._seal_at:
             self.checkpoint()
 
     def remember(self, seen_id: bytes, received_at: float) -> None:
         """Note one event. A batch costs little more."""
-        self.remember_all([seen_id], [received_at])
+        self.remember_all(Receipts.of([seen_id], [received_at]))
 
     def checkpoint(self) -> None:
         """Save everything, where there is a folder. A disk that fails is told in the log, and memory serves on."""
-        if self._recent:
+        if len(self._recent):
             self._seal()
         if self._folder is None or self.position is None:
             return
@@ -114,17 +107,8 @@ class SeenIds:
     def forget(self) -> None:
         """Begin with nothing, as this is not the state of the log at hand. The next checkpoint replaces the folder."""
         self.position = None
-        self._recent = {}
+        self._recent = IdTable()
         self._slices = []
-
-    def _known_of_late(self, ids: Sequence[bytes], received_at: Sequence[float]) -> list[int]:
-        """Rows. Instants become milliseconds many at once, and only where an id is there: most are new."""
-        found = [(row, first) for row, first in enumerate(map(self._recent.get, ids)) if first is not None]
-        if not found:
-            return []
-        rows, firsts = zip(*found, strict=True)
-        ages_ms = _milliseconds([received_at[row] for row in rows]) - _milliseconds(firsts)
-        return list(compress(rows, (ages_ms < self._window_ms).tolist()))
 
     def _load(self) -> None:
         if self._folder is None:
@@ -138,13 +122,12 @@ class SeenIds:
                 self._slices, self.position = saved.slices, saved.position
 
     def _seal(self) -> None:
-        received_at_ms = _milliseconds([*self._recent.values()])
-        sealed = IdSlice.of(Receipts.of(list(self._recent), received_at_ms))
+        sealed = IdSlice.of(self._recent.receipts())
         # By the median, so that a few receipts from a clock that is wrong cannot end the others' window.
-        ended_ms = int(np.median(received_at_ms)) - self._window_ms - SLACK_S * 1000
+        ended_ms = int(np.median(sealed.receipts.received_at_ms)) - self.window_ms - SLACK_S * 1000
         self._slices = [piece for piece in self._slices if piece.newest_ms > ended_ms]
         self._slices.append(sealed)
-        self._recent = {}
+        self._recent = IdTable()
         self._join()
 
     def _join(self) -> None:
@@ -187,16 +170,7 @@ def seen_ids(texts: Sequence[bytes]) -> list[bytes]:
     """The ids of many."""
     ids = []
     for text in texts:
-        hashed = NOTHING_HASHED.copy()
+        hashed = _NOTHING_HASHED.copy()
         hashed.update(text)
         ids.append(hashed.digest())
     return ids
-
-
-def _ms(received_at: float) -> int:
-    """As `_milliseconds`."""
-    return round(max(-_FARTHEST_S, min(received_at, _FARTHEST_S)) * 1000)
-
-
-def _milliseconds(received_at: Sequence[float]) -> I64:
-    return np.rint(np.clip(np.array(received_at, np.float64), -_FARTHEST_S, _FARTHEST_S) * 1000).astype(np.int64)

@@ -7,12 +7,15 @@ it. State is asked and told through the same `Claims` and `ProjectOwners`.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_Contains, PyDict_GetItem
+from cpython.dict cimport PyDict_GetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
+from pipeline.blake2b cimport BLOCK, LONGEST, hash_padded
 from pipeline.dialects.segment_plain cimport PlainCall, read_plain, room_for, write_plain
+from pipeline.id_table cimport IdTable
 from pipeline.plain_json cimport Span, equals, text_of
 from pipeline.plain_stamp cimport Stamp, stamp_of
 from pipeline.plain_write cimport put, put_seconds, put_text
@@ -21,7 +24,7 @@ from msgspec import UNSET
 from msgspec.json import Encoder
 
 from pipeline.blocked import is_blocked
-from pipeline.dedupe import NOTHING_HASHED
+from pipeline.dedupe_slice import Receipts
 from pipeline.validate import SYNTHETIC_PREFIX
 from topics.links import EXACT, IMPLICIT, LinkFact
 from topics.raw import STAMP_HEADER
@@ -32,8 +35,9 @@ cdef enum:
 cdef bytes _SYNTHETIC = SYNTHETIC_PREFIX.encode()
 cdef bytes _NOBODY = b"null"
 cdef object _as_json = Encoder().encode
-# Taken from the type once: to ask an object for its method costs as much as to call it.
-cdef object _copy = type(NOTHING_HASHED).copy, _update = type(NOTHING_HASHED).update, _digest = type(NOTHING_HASHED).digest
+
+cdef extern from *:
+    uint64_t byteswapped "__builtin_bswap64"(uint64_t word) noexcept nogil
 
 
 cdef class PlainBatch:
@@ -42,9 +46,13 @@ cdef class PlainBatch:
     cdef Stamp* _stamps  # of size 0 where a record's is not plain
     cdef Py_ssize_t _max_event_bytes
     cdef Span _project_text  # of the record before
-    cdef object _claims, _owners, _project_id, _project, _further
-    cdef list _ids, _known, _received_at
-    cdef dict _claimed, _always
+    cdef object _owners, _project_id, _project, _further
+    cdef dict _always
+    cdef IdTable _claimed  # None where there is no dedupe
+    cdef const uint8_t[::1] _known
+    cdef const uint64_t[::1] _high, _low
+    cdef const int64_t[::1] _received_at_ms
+    cdef int64_t _window_ms
     cdef bint _links_implicitly
 
     def __cinit__(self, records, Py_ssize_t max_event_bytes):
@@ -65,17 +73,16 @@ cdef class PlainBatch:
         PyMem_Free(self._stamps)
 
     def receipts(self):
-        cdef list ids = [], received_at = [], untold = []
+        told, untold = Receipts.blank(len(self._records)), []
+        cdef uint64_t[::1] high = told.high, low = told.low
+        cdef int64_t[::1] received_at_ms = told.received_at_ms
         cdef Py_ssize_t row
         for row in range(len(self._records)):
-            if self._stamps[row].size:
-                ids.append(_seen_id(&self._stamps[row]))
-                received_at.append(self._stamps[row].received_at / 1000.0)
+            if self._stamps[row].size and _seen_id(&self._stamps[row], &high[row], &low[row]):
+                received_at_ms[row] = self._stamps[row].received_at
             else:
-                ids.append(b"")
-                received_at.append(0.0)
                 untold.append(row)
-        return ids, received_at, untold
+        return told, untold
 
     def take(self, Py_ssize_t row, claims, owners, decision):
         cdef PlainCall plain
@@ -132,20 +139,19 @@ cdef class PlainBatch:
         return 0
 
     cdef int _claim_of(self, claims) except -1:
-        self._claims = claims
         if claims is not None:
-            self._ids, self._received_at = claims.ids, claims.received_at
-            self._known, self._claimed = claims.known, claims.claimed
+            self._claimed, self._known, self._window_ms = claims.claimed, claims.known, claims.window_ms
+            told = claims.receipts
+            self._high, self._low, self._received_at_ms = told.high, told.low, told.received_at_ms
         return 0
 
-    cdef bint _claim(self, Py_ssize_t row):
-        """`Claims.claim`, which need not be asked of an id that is certainly new."""
-        if self._claims is None:
+    cdef bint _claim(self, Py_ssize_t row) except -1:
+        """`Claims.claim`."""
+        if self._claimed is None:
             return True
-        if self._known[row] is True or PyDict_Contains(self._claimed, self._ids[row]):
-            return self._claims.claim(row)
-        self._claimed[self._ids[row]] = self._received_at[row]
-        return True
+        if self._known[row]:
+            return False
+        return self._claimed.claim_one(self._high[row], self._low[row], self._received_at_ms[row], self._window_ms)
 
     cdef bytes _owner(self, record, PlainCall* plain, list links):
         """As JSON, who did an event without a user; None where it has one."""
@@ -204,14 +210,17 @@ cdef bint _is_synthetic(Span anonymous_id) noexcept:
     return anonymous_id.size >= size and memcmp(anonymous_id.at, PyBytes_AS_STRING(_SYNTHETIC), size) == 0
 
 
-cdef object _seen_id(Stamp* stamp):
-    """`pipeline.dedupe.seen_id`."""
-    cdef Py_ssize_t before = stamp.project_id.size
-    cdef bytes text = PyBytes_FromStringAndSize(NULL, before + 1 + stamp.message_id.size)
-    cdef char* p = PyBytes_AS_STRING(text)
-    memcpy(p, stamp.project_id.at, before)
-    p[before] = 0
-    memcpy(p + before + 1, stamp.message_id.at, stamp.message_id.size)
-    hashed = _copy(NOTHING_HASHED)
-    _update(hashed, text)
-    return _digest(hashed)
+cdef bint _seen_id(Stamp* stamp, uint64_t* high, uint64_t* low) noexcept:
+    """`pipeline.dedupe.seen_id`; False where the text is too long."""
+    cdef Py_ssize_t before = stamp.project_id.size, size = before + 1 + stamp.message_id.size
+    cdef unsigned char[LONGEST] text
+    cdef uint64_t[2] digest
+    if size > LONGEST:
+        return False
+    memcpy(text, stamp.project_id.at, before)
+    text[before] = 0
+    memcpy(text + before + 1, stamp.message_id.at, stamp.message_id.size)
+    memset(text + size, 0, -size & BLOCK - 1)
+    hash_padded(text, size, digest)
+    high[0], low[0] = byteswapped(digest[0]), byteswapped(digest[1])
+    return True

@@ -5,27 +5,29 @@ processor's cache.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
-from pipeline.dedupe import seen_id, seen_ids
+from pipeline.dedupe import id_text, seen_ids
+from pipeline.dedupe_slice import Receipts
 from pipeline.without_compiler import PlainBatch
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, RawRecord
 
-[_NO_ID] = seen_ids([b""])  # any event's text has a NUL at least
+_NO_EVENT: Final = b""  # any event's text has a NUL at least
 
 
-def stamp_ids(records: Sequence[RawRecord], batch: PlainBatch) -> tuple[list[bytes], list[float]]:
-    """The id of each record, as `pipeline.dedupe.seen_id`, and its receipt in Unix seconds. What has no stamp, and is
-    no event either, has an id that no event has. `batch` tells those of plain stamps."""
-    ids, received_at, untold = batch.receipts()
-    for row in untold:
-        ids[row], received_at[row] = _receipt(records[row])
-    return ids, received_at
+def stamp_ids(records: Sequence[RawRecord], batch: PlainBatch) -> Receipts:
+    """The id of each record, as `pipeline.dedupe.seen_id`, and its receipt. What has no stamp, and is no event either,
+    has an id that no event has. `batch` tells those of plain stamps."""
+    receipts, untold = batch.receipts()
+    texts, received_at_ms = zip(*(_receipt(records[row]) for row in untold), strict=True) if untold else ((), ())
+    receipts.fill_in(untold, seen_ids(texts), received_at_ms)
+    return receipts
 
 
-def _receipt(record: RawRecord) -> tuple[bytes, float]:
+def _receipt(record: RawRecord) -> tuple[bytes, int]:
     try:
         stamp = read_stamp(record.headers)
     except UNREADABLE:
-        return _NO_ID, 0.0
-    return seen_id(stamp.project_id, stamp.message_id), stamp.received_at_ms / 1000
+        return _NO_EVENT, 0
+    return id_text(stamp.project_id, stamp.message_id), stamp.received_at_ms

@@ -39,12 +39,12 @@ def decide(records: Sequence[RawRecord], seen: SeenIds, stored_owners: Mapping[b
     """Take a batch through all steps. Nothing that is passed in is changed."""
     decision, owners = Decision(), Owners(stored_owners, rules)
     batch = PlainBatch(records, rules.max_event_bytes)
-    claims = Claims(seen, *stamp_ids(records, batch))
+    claims = Claims(seen, stamp_ids(records, batch))
     row = 0
     while (row := batch.take(row, claims, owners, decision)) < len(records):
         _take(row, records[row], claims, owners, rules, decision)
         row += 1
-    decision.owners, decision.claimed = owners.changed(), claims.claimed
+    decision.owners, decision.claimed = owners.changed(), claims.claimed.receipts()
     return decision
 
 

@@ -8,7 +8,6 @@ a torn or damaged one ends the file.
 
 import fcntl
 import struct
-from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import blake2b
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 import msgspec
+import numpy as np
 
+from pipeline.dedupe_slice import Receipts
 from replay.errors import Interrupted
 
 _HEAD: Final = struct.Struct("<I16s")
-_ID_BYTES: Final = 16
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -38,17 +38,15 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
     def of(
         cls,
         position: int,
-        claimed: Mapping[bytes, float],
+        claimed: Receipts,
         owners: Mapping[bytes, bytes | None],
         counts: Mapping[str, int],
     ) -> Self:
-        return cls(position, b"".join(claimed), array("d", claimed.values()).tobytes(), dict(owners), dict(counts))
+        received_at = claimed.received_at_ms / 1000
+        return cls(position, claimed.ids(), received_at.tobytes(), dict(owners), dict(counts))
 
-    def claimed(self) -> tuple[list[bytes], list[float]]:
-        ids = [self.ids[at : at + _ID_BYTES] for at in range(0, len(self.ids), _ID_BYTES)]
-        received_at = array("d")
-        received_at.frombytes(self.received_at)
-        return ids, received_at.tolist()
+    def claimed(self) -> Receipts:
+        return Receipts.of([self.ids], np.frombuffer(self.received_at))
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -12,6 +12,7 @@ from operator import itemgetter
 
 from pipeline.decision import Decision
 from pipeline.dedupe import SeenIds
+from pipeline.dedupe_slice import Receipts
 from pipeline.rules import Rules
 from pipeline.stitch import decide
 from replay.journal import Frame
@@ -49,7 +50,7 @@ class Partition:
 
     def resume(self, frame: Frame) -> None:
         """Take in what a batch came to before."""
-        self._seen.remember_all(*frame.claimed())
+        self._seen.remember_all(frame.claimed())
         for key, value in frame.owners.items():
             self._learn(key, value)
         self._counts = Counter(frame.counts)
@@ -57,21 +58,22 @@ class Partition:
 
     def decide(self, batch: Batch) -> Decided:
         """Take a batch through, and remember what it came to."""
-        claimed: dict[bytes, float] = {}
+        claimed = [Receipts.blank(0)]
         owners: dict[bytes, bytes | None] = {}
         records: list[RawRecord] = []
         decisions: list[Decision] = []
         for where, stretch in _stretches(batch, self._scope):
             decision = decide(stretch, self._seen, self._owners, self._rules)
             self._remember(decision)
-            claimed |= decision.claimed
+            claimed.append(decision.claimed)
             owners |= decision.owners
             if where is Where.WITHIN:
                 records += stretch
                 decisions.append(decision)
         self._counts.update(_counted(decisions), outside=len(batch.records) - len(records))
         self.position = batch.next
-        return Decided(self._number, records, decisions, Frame.of(batch.next, claimed, owners, self._counts))
+        frame = Frame.of(batch.next, Receipts.joined(claimed), owners, self._counts)
+        return Decided(self._number, records, decisions, frame)
 
     def progress(self, frame: Frame | None, per_s: float, now_ms: int) -> Progress:
         """As of a frame; None is the beginning."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from pipeline.dedupe import SeenIds, seen_id
+from pipeline.dedupe_slice import Receipts
 from pipeline.identity import NOBODY, decode, encode, with_facts
 from pipeline.reserved import ALIAS
 from pipeline.rules import Rules
@@ -65,7 +66,7 @@ class WarmUp:
                     mine[partition][0].append(this_id)
                     mine[partition][1].append(at)
             for partition, (ids, received_at) in mine.items():
-                seen[partition].remember_all(ids, received_at)
+                seen[partition].remember_all(Receipts.of(ids, received_at))
         return seen
 
     def owners(self, rules: Rules) -> dict[int, dict[bytes, bytes]]:

@@ -25,7 +25,7 @@ def is_plain(record: RawRecord, rules: Rules) -> bool:
 
 def plain_rows(records: Sequence[RawRecord], rules: Rules) -> list[int]:
     batch = PlainBatch(records, rules.max_event_bytes)
-    claims, owners, decision = Claims(SeenIds(60), *stamp_ids(records, batch)), Owners(NOBODY, rules), Decision()
+    claims, owners, decision = Claims(SeenIds(60), stamp_ids(records, batch)), Owners(NOBODY, rules), Decision()
     rows: list[int] = []
     at = 0
     while at < len(records):

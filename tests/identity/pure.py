@@ -158,8 +158,7 @@ class Worker:
         self.tables.events += [value for _, value, _, _ in decision.stitched if value is not None]
         if killed_after == 2:
             return self.restart()
-        for this_id, received_at in decision.claimed.items():
-            seen.remember(this_id, received_at)
+        seen.remember_new(decision.claimed)
         self.owners = dict(_latest([*self.owners.items(), *decision.owners.items()]))
         return True
 

@@ -1,4 +1,4 @@
-"""What is known of an id: by its window, whatever became of the dict that held it first."""
+"""What is known of an id: by its window, whatever became of the table that held it first."""
 
 import random
 
@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.claims import Claims
 from pipeline.dedupe import SLACK_S, SeenIds, seen_id
+from pipeline.dedupe_slice import Receipts
 
 WINDOW_S = 100.0
 ID = seen_id("p", "m")
-KEPT_AS = pytest.mark.parametrize("seal_at", [16_384, 1], ids=["in the dict", "in a slice"])
+KEPT_AS = pytest.mark.parametrize("seal_at", [16_384, 1], ids=["in the table", "in a slice"])
 
 
 class PlainSeenIds:
@@ -34,6 +36,10 @@ def remembered(*received_at: float, seal_at: int = 16_384) -> SeenIds:
     for at in received_at:
         seen.remember(ID, at)
     return seen
+
+
+def is_known(seen: SeenIds, ids: list[bytes], received_at: list[float]) -> list[bool]:
+    return [bool(known) for known in seen.known(Receipts.of(ids, received_at))]
 
 
 def numbered(*numbers: int) -> list[bytes]:
@@ -79,20 +85,18 @@ def test_a_clock_that_jumped_back_still_finds_the_repeat(seal_at: int) -> None:
 def test_a_receipt_that_is_no_instant_does_no_harm(seal_at: int) -> None:
     seen = remembered(1e308, seal_at=seal_at)
     seen.remember(numbered(1)[0], -1e308)
-    assert seen.known([ID, *numbered(1)], [1000.0, 1000.0]) == [True, False]
+    assert is_known(seen, [ID, *numbered(1)], [1000.0, 1000.0]) == [True, False]
 
 
 def test_an_id_that_comes_twice_in_one_batch_has_the_window_of_the_first() -> None:
     seen = SeenIds(WINDOW_S)
-    seen.remember_all([ID, ID], [1000.0, 1050.0])
+    seen.remember_all(Receipts.of([ID, ID], [1000.0, 1050.0]))
     assert not seen.has(ID, 1100.0)
 
 
 def test_what_repeats_within_a_batch_is_told_by_the_same_window() -> None:
-    seen = SeenIds(WINDOW_S)
-    assert seen.is_claimed(ID, 1100.0, {ID: 1000.001})
-    assert not seen.is_claimed(ID, 1100.001, {ID: 1000.001})
-    assert not seen.is_claimed(ID, 1100.0, {})
+    claims = Claims(SeenIds(WINDOW_S), Receipts.of([ID, ID, ID], [1000.001, 1100.0, 1100.001]))
+    assert [claims.claim(row) for row in range(3)] == [True, False, True]
 
 
 def test_projects_do_not_share_ids() -> None:
@@ -102,13 +106,13 @@ def test_projects_do_not_share_ids() -> None:
 
 def test_an_empty_batch_knows_and_remembers_nothing() -> None:
     seen = remembered(1000.0, seal_at=1)
-    seen.remember_all([], [])
-    assert (seen.known([], []), len(seen)) == ([], 1)
+    seen.remember_all(Receipts.blank(0))
+    assert (is_known(seen, [], []), len(seen)) == ([], 1)
 
 
 def test_asking_remembers_nothing() -> None:
     seen = SeenIds(WINDOW_S)
-    seen.known(numbered(*range(10)), [1000.0] * 10)
+    seen.known(Receipts.of(numbered(*range(10)), [1000.0] * 10))
     assert len(seen) == 0
 
 
@@ -116,23 +120,23 @@ def test_asking_remembers_nothing() -> None:
 def test_ids_that_share_any_part_are_told_apart(differs_at: int) -> None:
     others = [ID[:differs_at] + bytes([ID[differs_at] ^ n]) + ID[differs_at + 1 :] for n in range(1, 200)]
     seen = SeenIds(WINDOW_S, seal_at=len(others))
-    seen.remember_all(others, [1000.0] * len(others))
-    assert all(seen.known(others, [1000.0] * len(others)))
+    seen.remember_all(Receipts.of(others, [1000.0] * len(others)))
+    assert all(is_known(seen, others, [1000.0] * len(others)))
     assert not seen.has(ID, 1000.0)
 
 
 def test_what_is_long_past_the_window_is_forgotten() -> None:
     seen = SeenIds(WINDOW_S, seal_at=100)
     for n in range(20_000):
-        seen.remember_new({seen_id("p", str(n)): float(n)})
+        seen.remember_new(Receipts.of(numbered(n), [float(n)]))
     assert len(seen) < 2 * (WINDOW_S + SLACK_S)
 
 
 def test_a_few_receipts_from_a_clock_far_ahead_end_nobodys_window() -> None:
     seen = SeenIds(WINDOW_S, seal_at=10)
-    seen.remember_all(numbered(*range(10)), [1000.0] * 10)
-    seen.remember_all(numbered(*range(10, 20)), [1_000_000.0] * 4 + [1001.0] * 6)
-    assert all(seen.known(numbered(*range(10)), [1099.0] * 10))
+    seen.remember_all(Receipts.of(numbered(*range(10)), [1000.0] * 10))
+    seen.remember_all(Receipts.of(numbered(*range(10, 20)), [1_000_000.0] * 4 + [1001.0] * 6))
+    assert all(is_known(seen, numbered(*range(10)), [1099.0] * 10))
 
 
 @given(
@@ -150,7 +154,7 @@ def test_any_batches_get_the_answers_of_a_plain_dict(seed: int, window_s: float,
         ids = numbered(*(picks.randrange(different) for _ in range(picks.randrange(30))))
         # to the millisecond at the window's end, and out of order by up to what ids are kept for longer
         received_at = [round(now_s - picks.choice([0.0, 0.001, SLACK_S * picks.random()]), 3) for _ in ids]
-        assert seen.known(ids, received_at) == list(map(plain.has, ids, received_at))
+        assert is_known(seen, ids, received_at) == list(map(plain.has, ids, received_at))
         for this_id, at in zip(ids, received_at, strict=True):
             plain.remember(this_id, at)
-        seen.remember_all(ids, received_at)
+        seen.remember_all(Receipts.of(ids, received_at))

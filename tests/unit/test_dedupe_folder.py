@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.dedupe import SLACK_S, SeenIds, seen_id
 from pipeline.dedupe_folder import CHECKPOINT
-from tests.unit.test_dedupe import PlainSeenIds, numbered
+from pipeline.dedupe_slice import Receipts
+from tests.unit.test_dedupe import PlainSeenIds, is_known, numbered
 
 WINDOW_S = 100.0
 NOW_S = 1_790_000_000.0
@@ -38,13 +39,17 @@ def saved(tmp_path: Path) -> Path:
 
 def opened(folder: Path, position: int, ids: list[bytes]) -> SeenIds:
     seen = SeenIds(WINDOW_S, folder)
-    seen.remember_all(ids, [NOW_S] * len(ids))
+    seen.remember_all(received(ids))
     seen.position = position
     return seen
 
 
+def received(ids: list[bytes], at_s: float = NOW_S) -> Receipts:
+    return Receipts.of(ids, [at_s] * len(ids))
+
+
 def known(seen: SeenIds, ids: list[bytes], at_s: float = NOW_S) -> list[bool]:
-    return seen.known(ids, [at_s] * len(ids))
+    return is_known(seen, ids, [at_s] * len(ids))
 
 
 def caught_up(folder: Path, window_s: float, seal_at: int, log: Log) -> SeenIds:
@@ -52,7 +57,7 @@ def caught_up(folder: Path, window_s: float, seal_at: int, log: Log) -> SeenIds:
     seen = SeenIds(window_s, folder, seal_at=seal_at)
     missing = log[seen.position or 0 :]
     seen.position = seen.position or 0
-    seen.remember_all([this_id for this_id, _ in missing], [at for _, at in missing])
+    seen.remember_all(Receipts.of([this_id for this_id, _ in missing], [at for _, at in missing]))
     seen.position = len(log)
     return seen
 
@@ -81,10 +86,10 @@ def test_what_was_not_saved_is_not_there_after_a_restart(saved: Path) -> None:
     assert (seen.position, any(known(seen, LATER_IDS))) == (10, False)
 
 
-def test_a_full_dict_is_a_checkpoint_at_the_position_before(tmp_path: Path) -> None:
+def test_a_full_table_is_a_checkpoint_at_the_position_before(tmp_path: Path) -> None:
     seen = SeenIds(WINDOW_S, tmp_path, seal_at=10)
     seen.position = 7
-    seen.remember_new(dict.fromkeys(IDS, NOW_S))
+    seen.remember_new(received(IDS))
     seen.position = 17
     again = SeenIds(WINDOW_S, tmp_path)
     assert (again.position, all(known(again, IDS))) == (7, True)
@@ -92,13 +97,13 @@ def test_a_full_dict_is_a_checkpoint_at_the_position_before(tmp_path: Path) -> N
 
 def test_taking_the_log_in_again_changes_nothing(saved: Path) -> None:
     seen = SeenIds(WINDOW_S, saved)
-    seen.remember_all(IDS, [NOW_S] * 10)
+    seen.remember_all(received(IDS))
     assert len(seen) == 10
 
 
 def test_without_a_position_nothing_is_saved(tmp_path: Path) -> None:
     seen = SeenIds(WINDOW_S, tmp_path)
-    seen.remember_all(IDS, [NOW_S] * 10)
+    seen.remember_all(received(IDS))
     seen.checkpoint()
     assert list(tmp_path.iterdir()) == []
     assert all(known(seen, IDS))
@@ -119,7 +124,7 @@ def test_only_files_that_count_are_left_and_few_of_them(tmp_path: Path) -> None:
     seen = SeenIds(86_400.0, tmp_path, seal_at=2)
     seen.position = 0
     for n in range(500):
-        seen.remember_new(dict.fromkeys(numbered(2 * n, 2 * n + 1), NOW_S + n))
+        seen.remember_new(received(numbered(2 * n, 2 * n + 1), NOW_S + n))
     assert len(list(tmp_path.iterdir())) < 40
     assert sum(file.stat().st_size for file in tmp_path.glob("*.ids")) == 24 * 1000
 
@@ -236,9 +241,9 @@ def test_files_that_go_while_they_are_in_use_are_written_again(saved: Path) -> N
 
 def test_of_two_workers_in_one_folder_the_last_to_save_is_read_back(saved: Path) -> None:
     one, other = SeenIds(WINDOW_S, saved), SeenIds(WINDOW_S, saved)
-    one.remember_all(LATER_IDS, [NOW_S] * 10)
+    one.remember_all(received(LATER_IDS))
     one.checkpoint()
-    other.remember_all(numbered(30), [NOW_S])
+    other.remember_all(received(numbered(30)))
     other.checkpoint()
     assert known(SeenIds(WINDOW_S, saved), [*LATER_IDS, *numbered(30)]) == [False] * 10 + [True]
     one.checkpoint()
@@ -274,9 +279,9 @@ def opened_with_joins(folder: Path) -> SeenIds:
     """Seven slices on disk; the next makes one file of them all, and seven to be removed."""
     seen = SeenIds(WINDOW_S, folder)
     for n in range(100, 160, 10):
-        seen.remember_all(numbered(*range(n, n + 10)), [NOW_S] * 10)
+        seen.remember_all(received(numbered(*range(n, n + 10))))
         seen.checkpoint()
-    seen.remember_all(LATER_IDS, [NOW_S] * 10)
+    seen.remember_all(received(LATER_IDS))
     seen.position = 20
     return seen
 
@@ -313,12 +318,12 @@ def test_any_batches_restarts_and_damage_get_the_answers_of_a_plain_dict(
             now_s += picks.choice([0.001, 1.0, window_s / 8, window_s])
             ids = list(dict.fromkeys(numbered(*(picks.randrange(300) for _ in range(picks.randrange(30))))))
             received_at = [round(now_s - picks.choice([0.0, SLACK_S * picks.random()]), 3) for _ in ids]
-            answers = seen.known(ids, received_at)
+            answers = is_known(seen, ids, received_at)
             assert answers == list(map(plain.has, ids, received_at))
             new = [
-                pair for pair, is_known in zip(zip(ids, received_at, strict=True), answers, strict=True) if not is_known
+                pair for pair, is_there in zip(zip(ids, received_at, strict=True), answers, strict=True) if not is_there
             ]
-            seen.remember_new(dict(new))
+            seen.remember_new(Receipts.of([this_id for this_id, _ in new], [at for _, at in new]))
             log += new
             seen.position = len(log)
             for this_id, at in new:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.dedupe_slice import Receipts
 from replay.journal import Frame, Journal
 
+RECEIPTS = Receipts.of([b"a" * 16, b"b" * 16], [1_790_000_000.001, 0.5])
 FRAMES = [
-    Frame.of(10, {b"a" * 16: 1_790_000_000.001, b"b" * 16: 0.5}, {b"p|a:A": b"[]", b"p|a:B": None}, {"events": 2}),
-    Frame.of(20, {}, {}, {"events": 2}),
-    Frame.of(35, {b"c" * 16: 3.25}, {}, {"events": 3}),
+    Frame.of(10, RECEIPTS, {b"p|a:A": b"[]", b"p|a:B": None}, {"events": 2}),
+    Frame.of(20, Receipts.blank(0), {}, {"events": 2}),
+    Frame.of(35, Receipts.of([b"c" * 16], [3.25]), {}, {"events": 3}),
 ]
 
 
@@ -31,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_frames_come_back_as_they_were_noted(path: Path) -> None:
     assert frames(path) == FRAMES
-    assert FRAMES[0].claimed() == ([b"a" * 16, b"b" * 16], [1_790_000_000.001, 0.5])
+    assert FRAMES[0].claimed() == RECEIPTS
 
 
 def test_new_journal_has_no_frames(tmp_path: Path) -> None:

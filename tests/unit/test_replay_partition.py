@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.dedupe import SeenIds
+from pipeline.dedupe_slice import Receipts
 from pipeline.rules import Rules
 from replay.journal import Frame
 from replay.partition import Decided, Partition
@@ -96,7 +97,7 @@ def test_an_order_to_forget_is_obeyed() -> None:
     [decided] = decided_in([[forget, call(5, 700, "anonymous again")]], given)
     assert decode(decided.decisions[0].stitched[0][1] or b"").stitched_user_id is None
     resumed = partition()
-    resumed.resume(Frame.of(4, {}, {b"p|a:A": b'[[[0,"m","u"]],["u"]]'}, {}))
+    resumed.resume(Frame.of(4, Receipts.blank(0), {b"p|a:A": b'[[[0,"m","u"]],["u"]]'}, {}))
     resumed.resume(decided.frame)
     [again] = decided_in([[call(6, 800, "still")]], resumed)
     assert decode(again.decisions[0].stitched[0][1] or b"").stitched_user_id is None

@@ -29,8 +29,7 @@ class World:
 
     def take(self, *records: TestRecord) -> Decision:
         decision = decide(records, self.seen, self.owners, self.rules)
-        for this_id, received_at in decision.claimed.items():
-            self.seen.remember(this_id, received_at)
+        self.seen.remember_new(decision.claimed)
         for key, value in decision.owners.items():
             if value is None:
                 self.owners.pop(key, None)

@@ -1,0 +1,16 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint64_t
+
+cdef struct Slot:
+    uint64_t high, low
+    int64_t received_at_ms  # `FREE` where the slot is
+
+
+cdef class IdTable:
+    cdef Slot* _slots
+    cdef int _bits  # there are 2 to this power
+    cdef Py_ssize_t _used
+
+    cdef bint claim_one(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms) except -1
+    cdef Slot* _slot(self, uint64_t high, uint64_t low) noexcept nogil
+    cdef int _grow(self) except -1

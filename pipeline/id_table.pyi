@@ -1,0 +1,1 @@
+from pipeline.without_compiler import IdTable as IdTable

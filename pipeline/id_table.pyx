@@ -1,0 +1,107 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The newest of the ids that were seen: a table in one piece of memory, where an id has its place by its own bits."""
+
+import numpy as np
+
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint64_t
+
+from pipeline.dedupe_slice import Receipts
+
+cdef enum:
+    LEAST_BITS = 6
+
+cdef int64_t FREE = INT64_MIN
+
+
+cdef class IdTable:
+    def __cinit__(self):
+        self._bits = LEAST_BITS
+        self._slots = _free_slots(self._bits)
+
+    def __dealloc__(self):
+        PyMem_Free(self._slots)
+
+    def __len__(self):
+        return self._used
+
+    def mark(self, receipts, int64_t window_ms, uint8_t[::1] known):
+        cdef const uint64_t[::1] high = receipts.high, low = receipts.low
+        cdef const int64_t[::1] received_at_ms = receipts.received_at_ms
+        cdef Py_ssize_t row
+        cdef Slot* slot
+        if not self._used:
+            return
+        for row in range(high.shape[0]):
+            slot = self._slot(high[row], low[row])
+            if slot.received_at_ms != FREE and received_at_ms[row] - slot.received_at_ms < window_ms:
+                known[row] = True
+
+    def claim(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms):
+        return self.claim_one(high, low, received_at_ms, window_ms)
+
+    def claim_all(self, receipts, int64_t window_ms):
+        cdef const uint64_t[::1] high = receipts.high, low = receipts.low
+        cdef const int64_t[::1] received_at_ms = receipts.received_at_ms
+        cdef Py_ssize_t row
+        for row in range(high.shape[0]):
+            self.claim_one(high[row], low[row], received_at_ms[row], window_ms)
+
+    def receipts(self):
+        all_of = np.empty(self._used, np.uint64), np.empty(self._used, np.uint64), np.empty(self._used, np.int64)
+        cdef uint64_t[::1] high = all_of[0], low = all_of[1]
+        cdef int64_t[::1] received_at_ms = all_of[2]
+        cdef Py_ssize_t at, row = 0
+        for at in range(1 << self._bits):
+            if self._slots[at].received_at_ms != FREE:
+                high[row], low[row] = self._slots[at].high, self._slots[at].low
+                received_at_ms[row] = self._slots[at].received_at_ms
+                row += 1
+        return Receipts(*all_of)
+
+    cdef bint claim_one(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms) except -1:
+        cdef Slot* slot = self._slot(high, low)
+        if slot.received_at_ms != FREE:
+            if received_at_ms - slot.received_at_ms < window_ms:
+                return False
+        elif 4 * (self._used + 1) > 3 << self._bits:
+            self._grow()
+            slot = self._slot(high, low)
+            self._used += 1
+        else:
+            self._used += 1
+        slot.high, slot.low, slot.received_at_ms = high, low, received_at_ms
+        return True
+
+    cdef Slot* _slot(self, uint64_t high, uint64_t low) noexcept nogil:
+        """Of an id, or the free one that it would take. Ids are hashes, so their first bits spread them evenly, and
+        nearly in the order in which a slice will have them."""
+        cdef uint64_t at = high >> (64 - self._bits), last = (1 << self._bits) - 1
+        while True:
+            if self._slots[at].received_at_ms == FREE:
+                break
+            if self._slots[at].high == high and self._slots[at].low == low:
+                break
+            at = at + 1 & last
+        return &self._slots[at]
+
+    cdef int _grow(self) except -1:
+        cdef Slot* before = self._slots
+        cdef Py_ssize_t at, count = 1 << self._bits
+        self._slots = _free_slots(self._bits + 1)
+        self._bits += 1
+        for at in range(count):
+            if before[at].received_at_ms != FREE:
+                self._slot(before[at].high, before[at].low)[0] = before[at]
+        PyMem_Free(before)
+        return 0
+
+
+cdef Slot* _free_slots(int bits) except NULL:
+    cdef Py_ssize_t at, count = 1 << bits
+    cdef Slot* slots = <Slot*>PyMem_Malloc(count * sizeof(Slot))
+    if slots == NULL:
+        raise MemoryError
+    for at in range(count):
+        slots[at].received_at_ms = FREE
+    return slots
