@@ -126,7 +126,6 @@ def functions() -> dict[str, Work]:
         "topics.raw.read_stamp": lambda: [read_stamp(headers) for headers in stamps],
         "pipeline.validate.validate": lambda: [validate(record, _RULES) for record in records],
         "topics.stitched.encode": lambda: [stitched.encode(event) for event in events],
-        "pipeline.dedupe.SeenIds.known": lambda: known.known(receipts),
         "pipeline.stitch.decide, new ids": lambda: decide(records, SeenIds(60), {}, _RULES),
         "pipeline.stitch.decide, known ids": lambda: decide(records, SeenIds(60), owners, _RULES),
         "pipeline.stitch.decide, duplicates": lambda: decide(records, known, owners, _RULES),

@@ -2,8 +2,8 @@
 from libc.stdint cimport int64_t, uint64_t
 
 cdef struct Slot:
-    uint64_t high, low
     int64_t received_at_ms  # `FREE` where the slot is
+    uint64_t high, low
 
 
 cdef class IdTable:
@@ -13,4 +13,5 @@ cdef class IdTable:
 
     cdef bint claim_one(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms) except -1
     cdef Slot* _slot(self, uint64_t high, uint64_t low) noexcept nogil
+    cdef void fetch_ahead(self, uint64_t high) noexcept nogil
     cdef int _grow(self) except -1

@@ -4,14 +4,16 @@
 import numpy as np
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MIN as FREE, int64_t, uint8_t, uint64_t
 
 from pipeline.dedupe_slice import Receipts
 
 cdef enum:
     LEAST_BITS = 6
+    AHEAD = 8  # rows
 
-cdef int64_t FREE = INT64_MIN
+cdef extern from *:
+    void fetch "__builtin_prefetch"(const void* address) noexcept nogil
 
 
 cdef class IdTable:
@@ -33,6 +35,8 @@ cdef class IdTable:
         if not self._used:
             return
         for row in range(high.shape[0]):
+            if row + AHEAD < high.shape[0]:
+                self.fetch_ahead(high[row + AHEAD])
             slot = self._slot(high[row], low[row])
             if slot.received_at_ms != FREE and received_at_ms[row] - slot.received_at_ms < window_ms:
                 known[row] = True
@@ -45,6 +49,8 @@ cdef class IdTable:
         cdef const int64_t[::1] received_at_ms = receipts.received_at_ms
         cdef Py_ssize_t row
         for row in range(high.shape[0]):
+            if row + AHEAD < high.shape[0]:
+                self.fetch_ahead(high[row + AHEAD])
             self.claim_one(high[row], low[row], received_at_ms[row], window_ms)
 
     def receipts(self):
@@ -64,7 +70,7 @@ cdef class IdTable:
         if slot.received_at_ms != FREE:
             if received_at_ms - slot.received_at_ms < window_ms:
                 return False
-        elif 4 * (self._used + 1) > 3 << self._bits:
+        elif 2 * (self._used + 1) > 1 << self._bits:  # fuller, it would be searched for longer
             self._grow()
             slot = self._slot(high, low)
             self._used += 1
@@ -84,6 +90,11 @@ cdef class IdTable:
                 break
             at = at + 1 & last
         return &self._slots[at]
+
+    cdef void fetch_ahead(self, uint64_t high) noexcept nogil:
+        """Have the processor fetch what will be looked at soon: ids lie anywhere in the table, and to wait for memory
+        would cost more than all else."""
+        fetch(&self._slots[high >> (64 - self._bits)])
 
     cdef int _grow(self) except -1:
         cdef Slot* before = self._slots

@@ -13,7 +13,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from pipeline.blake2b cimport BLOCK, LONGEST, hash_padded
+from pipeline.blake2b cimport BLOCK, LONGEST, blake2b_of_padded
 from pipeline.dialects.segment_plain cimport PlainCall, read_plain, room_for, write_plain
 from pipeline.id_table cimport IdTable
 from pipeline.plain_json cimport Span, equals, text_of
@@ -30,6 +30,7 @@ from topics.links import EXACT, IMPLICIT, LinkFact
 from topics.raw import STAMP_HEADER
 
 cdef enum:
+    AHEAD = 2  # rows
     AROUND = 256  # more than the names in a fact and its instants take
 
 cdef bytes _SYNTHETIC = SYNTHETIC_PREFIX.encode()
@@ -149,6 +150,8 @@ cdef class PlainBatch:
         """`Claims.claim`."""
         if self._claimed is None:
             return True
+        if row + AHEAD < self._high.shape[0]:
+            self._claimed.fetch_ahead(self._high[row + AHEAD])
         if self._known[row]:
             return False
         return self._claimed.claim_one(self._high[row], self._low[row], self._received_at_ms[row], self._window_ms)
@@ -221,6 +224,6 @@ cdef bint _seen_id(Stamp* stamp, uint64_t* high, uint64_t* low) noexcept:
     text[before] = 0
     memcpy(text + before + 1, stamp.message_id.at, stamp.message_id.size)
     memset(text + size, 0, -size & BLOCK - 1)
-    hash_padded(text, size, digest)
+    blake2b_of_padded(text, size, digest)
     high[0], low[0] = byteswapped(digest[0]), byteswapped(digest[1])
     return True
