@@ -45,13 +45,22 @@ NOBODY: Final = Ownership()
 
 
 def with_facts(state: Ownership, facts: Iterable[LinkFact], max_users: int) -> Ownership:
-    """The state with these facts too, in whatever order and pieces they come; the very same object where they change
+    """As `with_points`, of facts of this id."""
+    return with_points(state, map(point_of, facts), max_users)
+
+
+def point_of(fact: LinkFact) -> Point:
+    return Point(fact.timestamp, fact.message_id, fact.user_id, fact.kind is IMPLICIT, fact.kind is FIRST)
+
+
+def with_points(state: Ownership, learnt: Iterable[Point], max_users: int) -> Ownership:
+    """The state with these points too, in whatever order and pieces they come; the very same object where they change
     nothing."""
     users, points = state.users, {_moment(point): point for point in state.points}
-    for fact in facts:
-        points.setdefault((fact.timestamp, fact.message_id), _point(fact))
-        if fact.user_id not in users and fact.kind is not FIRST:
-            users = _with_user(users, fact.user_id, max_users)
+    for point in learnt:
+        points.setdefault((point.timestamp, point.message_id), point)
+        if point.user_id not in users and not point.only_first:
+            users = _with_user(users, point.user_id, max_users)
     if users is state.users and len(points) == len(state.points):
         return state
     kept = _bounded([points[moment] for moment in sorted(points)])
@@ -143,10 +152,6 @@ def _counting(points: tuple[Point, ...]) -> tuple[Point, ...]:
 
 def _users(points: tuple[Point, ...]) -> list[str]:
     return [point.user_id for point in points if point.user_id is not None]
-
-
-def _point(fact: LinkFact) -> Point:
-    return Point(fact.timestamp, fact.message_id, fact.user_id, fact.kind is IMPLICIT, fact.kind is FIRST)
 
 
 def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> tuple[str, ...]:

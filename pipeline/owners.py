@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from pipeline import identity
-from pipeline.identity import Ownership
+from pipeline.identity import Ownership, Point
 from pipeline.rules import ProjectRules, Rules
 from topics.keys import anonymous_key
 from topics.links import FIRST, LinkFact
@@ -44,6 +44,8 @@ class ProjectOwners:
         self.rules: Final = rules
         self.always: Final[dict[str, str | UnsetType | None]] = {}
         """As `identity.owner_always` says now, of ids that were asked for."""
+        self.learnt: Final[dict[str, list[Point]]] = {}
+        """Of anonymous ids what their states have not taken in yet."""
         self._project_id = project_id
         self._stored = stored
         self._states: dict[str, _State] = {}
@@ -63,7 +65,7 @@ class ProjectOwners:
 
     def learn(self, fact: LinkFact) -> None:
         anonymous_id, user_id = fact.anonymous_id, fact.user_id
-        self._of(anonymous_id).learnt.append(fact)
+        self.learnt.setdefault(anonymous_id, []).append(identity.point_of(fact))
         is_of_its_one_user = user_id is not None and user_id == self.always.get(anonymous_id) and fact.kind is not FIRST
         if not is_of_its_one_user:
             self.always.pop(anonymous_id, None)
@@ -79,20 +81,19 @@ class ProjectOwners:
     def changed(self) -> dict[bytes, bytes | None]:
         return {
             anonymous_key(self._project_id, anonymous_id): identity.encode(after) if after.points else None
-            for anonymous_id, state in self._states.items()
-            if (after := self._now(anonymous_id)) is not state.before
+            for anonymous_id in list({**self._states, **self.learnt})
+            if (after := self._now(anonymous_id)) is not self._states[anonymous_id].before
         }
 
     def _owner_always(self, anonymous_id: str) -> str | UnsetType | None:
-        if self._known(anonymous_id) is None:
+        if anonymous_id not in self.learnt and self._known(anonymous_id) is None:
             return None
         return identity.owner_always(self._now(anonymous_id), self.rules.max_users)
 
     def _now(self, anonymous_id: str) -> Ownership:
-        state = self._of(anonymous_id)
-        if state.learnt:
-            state.now = identity.with_facts(state.now, state.learnt, self.rules.max_users)
-            state.learnt = []
+        state, learnt = self._of(anonymous_id), self.learnt.pop(anonymous_id, None)
+        if learnt:
+            state.now = identity.with_points(state.now, learnt, self.rules.max_users)
         return state.now
 
     def _replace(self, anonymous_id: str, after: Ownership) -> None:
@@ -115,9 +116,8 @@ class ProjectOwners:
 
 
 class _State(msgspec.Struct, gc=False):
-    """What is known of an anonymous id: `before` as in the table, and `now` with all facts but those that wait in
-    `learnt`. A struct, as an object of a class takes twice as long to be made."""
+    """What is known of an anonymous id: `before` as in the table, and `now` with all that was taken in. A struct, as an
+    object of a class takes twice as long to be made."""
 
     before: Ownership
     now: Ownership
-    learnt: list[LinkFact] = []

@@ -24,9 +24,9 @@ from msgspec import UNSET
 from msgspec.json import Encoder
 
 from pipeline.blocked import is_blocked
+from pipeline.identity import Point
 from pipeline.dedupe_slice import Receipts
 from pipeline.validate import SYNTHETIC_PREFIX
-from topics.links import EXACT, IMPLICIT, LinkFact
 from topics.raw import STAMP_HEADER
 
 cdef enum:
@@ -47,8 +47,8 @@ cdef class PlainBatch:
     cdef Stamp* _stamps  # of size 0 where a record's is not plain
     cdef Py_ssize_t _max_event_bytes
     cdef Span _project_text  # of the record before
-    cdef object _owners, _project_id, _project, _further
-    cdef dict _always
+    cdef object _owners, _project, _further
+    cdef dict _always, _learnt
     cdef IdTable _claimed  # None where there is no dedupe
     cdef const uint8_t[::1] _known
     cdef const uint64_t[::1] _high, _low
@@ -132,9 +132,8 @@ cdef class PlainBatch:
         if self._project is not None and equals(project_id, <const char*>before.at, before.size):
             return 0
         self._project_text = project_id
-        self._project_id = text_of(project_id)
-        self._project = self._owners.of(self._project_id)
-        self._always = self._project.always
+        self._project = self._owners.of(text_of(project_id))
+        self._always, self._learnt = self._project.always, self._project.learnt
         self._further = self._project.rules.blocked_ids
         self._links_implicitly = self._project.rules.implicit_links
         return 0
@@ -170,17 +169,23 @@ cdef class PlainBatch:
         if not anonymous_id.size or _is_synthetic(anonymous_id) or plain.is_track and not self._links_implicitly:
             return 0
         links.append((record.key, _written_link(plain), record.timestamp, ()))
-        self._project.learn(
-            LinkFact(
-                self._project_id,
-                text_of(anonymous_id),
-                text_of(plain.call.user_id),
-                plain.at.happened / 1000.0,
-                text_of(plain.stamp.message_id),
-                IMPLICIT if plain.is_track else EXACT,
-                plain.at.received / 1000.0,
-            )
-        )
+        self._learn(plain)
+        return 0
+
+    cdef int _learn(self, PlainCall* plain) except -1:
+        """`ProjectOwners.learn`."""
+        anonymous_id, user_id = text_of(plain.call.anonymous_id), text_of(plain.call.user_id)
+        message_id = text_of(plain.stamp.message_id)
+        cdef PyObject* found = PyDict_GetItem(self._learnt, anonymous_id)
+        cdef list points
+        if found == NULL:
+            self._learnt[anonymous_id] = points = []
+        else:
+            points = <list>found
+        points.append(Point(plain.at.happened / 1000.0, message_id, user_id, plain.is_track))
+        found = PyDict_GetItem(self._always, anonymous_id)
+        if found != NULL and <object>found != user_id:
+            del self._always[anonymous_id]
         return 0
 
     cdef bytes _known_owner(self, PlainCall* plain):
