@@ -48,6 +48,8 @@ cdef class IdTable:
         cdef const uint64_t[::1] high = receipts.high, low = receipts.low
         cdef const int64_t[::1] received_at_ms = receipts.received_at_ms
         cdef Py_ssize_t row
+        while self._is_too_small_for(self._used + high.shape[0]):  # first: ids in order would crowd a small table
+            self._grow()
         for row in range(high.shape[0]):
             if row + AHEAD < high.shape[0]:
                 self.fetch_ahead(high[row + AHEAD])
@@ -70,12 +72,11 @@ cdef class IdTable:
         if slot.received_at_ms != FREE:
             if received_at_ms - slot.received_at_ms < window_ms:
                 return False
-        elif 2 * (self._used + 1) > 1 << self._bits:  # fuller, it would be searched for longer
-            self._grow()
-            slot = self._slot(high, low)
-            self._used += 1
         else:
             self._used += 1
+            if self._is_too_small_for(self._used):
+                self._grow()
+                slot = self._slot(high, low)
         slot.high, slot.low, slot.received_at_ms = high, low, received_at_ms
         return True
 
@@ -90,6 +91,10 @@ cdef class IdTable:
                 break
             at = at + 1 & last
         return &self._slots[at]
+
+    cdef bint _is_too_small_for(self, Py_ssize_t count) noexcept nogil:
+        """Half full at most: fuller, it would be searched for longer."""
+        return 2 * count > 1 << self._bits
 
     cdef void fetch_ahead(self, uint64_t high) noexcept nogil:
         """Have the processor fetch what will be looked at soon: ids lie anywhere in the table, and to wait for memory
