@@ -6,7 +6,7 @@ may have written, and where a batch failed half way.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,14 +37,14 @@ class PartitionState:
         """Somebody else may have written to the logs, or we without knowing it."""
         self._is_behind = True
 
-    async def catch_up(self, oldest_ms: int) -> None:
-        """`oldest_ms`: no event that is decided next was received before (Unix time)."""
+    async def catch_up(self, records: Sequence[RawRecord]) -> None:
+        """For these to be decided next."""
         if not self._is_behind:
             return
         self._is_behind = False  # first: an assignment meanwhile puts it back
         if not await self._is_of_these_logs():
             self._begin_with_nothing()
-        await self._catch_up_seen(oldest_ms)
+        await self._catch_up_seen(min(record.timestamp for record in records))
         await self._catch_up_owners()
         logger.info(
             "partition %d: caught up, %d ids remembered, %d anonymous ids known",
@@ -59,6 +59,7 @@ class PartitionState:
         self.seen.position = self._after(self.seen.position, stitched_end, len(decision.stitched))
 
     async def _catch_up_seen(self, oldest_ms: int) -> None:
+        """`oldest_ms`: no event that is decided next was received before (Unix time)."""
         seen, log, partition = self.seen, self._log, self._partition
         window_began_ms = oldest_ms - int((seen.window_s + SLACK_S) * 1000)
         window_began = await log.offset_at(STITCHED, partition, window_began_ms)

@@ -74,7 +74,7 @@ class Stitcher:
 
     async def _settle(self, partition: int, state: PartitionState, records: Sequence[RawRecord]) -> Decision:
         # Step 1. Bring the partition's state up to its logs, where anyone else may have written to them.
-        await state.catch_up(min(record.timestamp for record in records))
+        await state.catch_up(records)
         # Step 2. Decide. Nothing has happened yet.
         decision = decide(records, state.seen, state.owners, self._rules())
         # Step 3. Facts and dead letters first. A crash after this repeats them, which changes nothing; in the other

@@ -25,7 +25,7 @@ from faust.types import TP
 
 from agents.failure import die
 from pipeline.watermark import Watermark
-from topics.records import RawRecord, Record, Written
+from topics.records import RawRecord, Record, Written, from_offset
 
 _POLL_WHILE_REBALANCING_S = 0.1
 _POLL_WHILE_HELD_BACK_S = 0.05
@@ -92,7 +92,8 @@ class BatchConsumer(driver.Consumer):
 
     def _messages(self, tp: TP, records: list[ConsumerRecord]) -> Iterable[Any]:
         watermark = self.watermark(tp)
-        new = _from(watermark.next_offset or 0, records)
+        # A poll may have been under way when others were handed over.
+        new = from_offset(watermark.next_offset or 0, records)
         if not new:
             return ()
         watermark.delivered(new[-1].offset, self.app.readers[tp.topic])
@@ -171,11 +172,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = _LONGEST_FETCH_MS
         return consumer
-
-
-def _from(offset: int, records: list[ConsumerRecord]) -> list[ConsumerRecord]:
-    """Those that are not before an offset. A poll may have been under way when others were handed over."""
-    return records if records[0].offset >= offset else [record for record in records if record.offset >= offset]
 
 
 def _resume(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int | None) -> None:

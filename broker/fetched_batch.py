@@ -20,6 +20,7 @@ from aiokafka.record.util import calc_crc32c
 from broker import batch_header as header
 from broker.batch_header import APPEND_TIME, NO_CODEC, ZSTD
 from broker.record_codec import LightRecord, decode_records
+from topics.records import from_offset
 
 
 class FetchedBatch:
@@ -121,7 +122,7 @@ class LightPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # 
             if self._check_crcs:
                 batch.check()
             records = batch.records(*self._tp)
-            self._ready = [record for record in records if record.offset >= self.next_fetch_offset]
+            self._ready = from_offset(self.next_fetch_offset, records)
             self._offset_behind_ready = batch.next_offset
             if self._ready:
                 return True

@@ -8,8 +8,9 @@ what is null. Functions over bytes are `nogil`, so that the compiler refuses a P
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 cimport cython
 
@@ -48,23 +49,31 @@ cdef class LightRecord:
 def encode_records(records, Py_ssize_t start, Py_ssize_t room):
     """As many records from `start` on as take less than `room` bytes, but one at least; how many they are, and the
     latest timestamp of them. Offsets and timestamps are written as what they are behind the first."""
-    cdef long long first = records[start][2], latest = first, offset
-    cdef Py_ssize_t size = 0, added, count = 0, sized
-    cdef list sizes = []
-    for key, value, timestamp, headers in records[start:]:
-        sized = _size_of(key, value, timestamp - first, count, headers)
-        added = sized + _varint_size(sized)
-        if count and size + added >= room:
-            break
-        size += added
-        count += 1
-        sizes.append(sized)
-        latest = max(latest, timestamp)
-    body = PyBytes_FromStringAndSize(NULL, size)
-    cdef unsigned char* p = <unsigned char*>PyBytes_AS_STRING(body)
-    for offset in range(count):
-        key, value, timestamp, headers = records[start + offset]
-        p = _put_record(p, sizes[offset], key, value, timestamp - first, offset, headers)
+    cdef list those = records if type(records) is list else list(records)
+    cdef long long first = those[start][2], latest = first, timestamp
+    cdef Py_ssize_t size = 0, added, count = 0, sized, offset
+    cdef Py_ssize_t* sizes = <Py_ssize_t*>PyMem_Malloc((len(those) - start) * sizeof(Py_ssize_t))
+    cdef unsigned char* p
+    if sizes == NULL:
+        raise MemoryError
+    try:
+        for offset in range(len(those) - start):
+            key, value, timestamp, headers = <tuple?>those[start + offset]
+            sized = _size_of(key, value, timestamp - first, offset, headers)
+            added = sized + _varint_size(sized)
+            if count and size + added >= room:
+                break
+            sizes[offset] = sized
+            size += added
+            count += 1
+            latest = max(latest, timestamp)
+        body = PyBytes_FromStringAndSize(NULL, size)
+        p = <unsigned char*>PyBytes_AS_STRING(body)
+        for offset in range(count):
+            key, value, timestamp, headers = <tuple?>those[start + offset]
+            p = _put_record(p, sizes[offset], key, value, timestamp - first, offset, headers)
+    finally:
+        PyMem_Free(sizes)
     return body, count, latest
 
 
@@ -210,7 +219,20 @@ cdef tuple _header(Reading* r):
     cdef Text name = _skip(r, size)
     if name == NULL:
         return ()
-    return PyUnicode_DecodeUTF8(<const char*>name, size, NULL), _bytes(r)
+    return _header_name(<const char*>name, size), _bytes(r)
+
+
+cdef str _name_before = ""
+
+
+cdef str _header_name(const char* text, Py_ssize_t size):
+    """Nearly always that of the header before, which is not made again."""
+    global _name_before
+    cdef Py_ssize_t size_before
+    cdef const char* before = PyUnicode_AsUTF8AndSize(_name_before, &size_before)
+    if size != size_before or memcmp(text, before, size):
+        _name_before = PyUnicode_DecodeUTF8(text, size, NULL)
+    return _name_before
 
 
 cdef bytes _bytes(Reading* r):

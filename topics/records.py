@@ -1,7 +1,7 @@
 """Records as they are read from a topic and as they are written to one."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, overload
+from typing import Final, NamedTuple, Protocol, TypeVar, overload
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What decoding bytes as JSON raises that are none, or not what was expected, or nested too deep."""
@@ -29,6 +29,16 @@ class RawRecord(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Headers: ...
+
+
+Ordered = TypeVar("Ordered", bound=RawRecord)
+
+
+def from_offset(offset: int, records: list[Ordered]) -> list[Ordered]:
+    """Those of a partition that are not before an offset; mostly all."""
+    if not records or records[0].offset >= offset:
+        return records
+    return [record for record in records if record.offset >= offset]
 
 
 class PlacedRecord(NamedTuple):

@@ -13,9 +13,11 @@ from broker.log import LogReader
 from broker.producer import DurableProducer
 from pipeline.decision import Decision
 from tests.fixtures.system import System
+from tests.records import TestRecord
 from topics.names import IDENTITY_CHANGELOG
 
 NOW_MS = 1_790_000_000_000
+NEXT = [TestRecord(b"{}", (), timestamp=NOW_MS)]
 PARTITION = 0
 Rows = Mapping[bytes, bytes | None]
 
@@ -63,7 +65,7 @@ def test_table_is_what_was_written_last_of_each_id(system: System, tmp_path: Pat
             await logs.write({b"A": b"1", b"B": b"1", b"C": b"1"})
             await logs.write({b"A": b"2", b"B": None})
             state = logs.state()
-            await state.catch_up(NOW_MS)
+            await state.catch_up(NEXT)
             return logs.owners(state)
 
     assert asyncio.run(caught_up()) == {b"A": b"2", b"C": b"1"}
@@ -75,11 +77,11 @@ def test_what_it_wrote_itself_is_not_read_back(
     async def caught_up() -> Rows:
         async with open_logs(system, tmp_path) as logs:
             state = logs.state()
-            await state.catch_up(NOW_MS)
+            await state.catch_up(NEXT)
             own: Rows = {b"A": b"1", b"B": b"1"}
             state.remember(logs.decided(own), await logs.write(own), None)
             caplog.clear()
-            await state.catch_up(NOW_MS)
+            await state.catch_up(NEXT)
             return logs.owners(state)
 
     caplog.set_level("INFO")
@@ -91,11 +93,11 @@ def test_what_another_wrote_in_between_is_taken_in(system: System, tmp_path: Pat
     async def caught_up() -> Rows:
         async with open_logs(system, tmp_path) as logs:
             state = logs.state()
-            await state.catch_up(NOW_MS)
+            await state.catch_up(NEXT)
             await logs.write({b"A": b"of another", b"B": b"of another"})
             own: Rows = {b"A": b"own"}
             state.remember(logs.decided(own), await logs.write(own), None)
-            await state.catch_up(NOW_MS)
+            await state.catch_up(NEXT)
             return logs.owners(state)
 
     assert asyncio.run(caught_up()) == {b"A": b"own", b"B": b"of another"}
@@ -106,12 +108,12 @@ def test_after_a_rebalance_only_what_is_new_is_read(system: System, tmp_path: Pa
         async with open_logs(system, tmp_path) as logs:
             await logs.write({b"A": b"1"})
             state = logs.state()
-            await state.catch_up(NOW_MS)
+            await state.catch_up(NEXT)
             state.owners.clear()
             await logs.write({b"B": b"1"})
             before = logs.owners(state)
             state.falls_behind()
-            await state.catch_up(NOW_MS)
+            await state.catch_up(NEXT)
             return before, logs.owners(state)
 
     assert asyncio.run(caught_up()) == ({}, {b"B": b"1"})

@@ -106,6 +106,15 @@ def test_what_is_cut_off_is_left_for_the_next_fetch(codec: int) -> None:
         assert len(light(data)) == 4
 
 
+def test_batch_that_compaction_left_empty_is_passed_over() -> None:
+    whole = built(MIXED[:4], NO_CODEC)
+    checked = whole[21:57][:-4] + struct.pack(">i", 0)
+    head = whole[:8] + struct.pack(">i", 49) + whole[12:17]
+    empty = head + struct.pack(">I", calc_crc32c(checked)) + checked
+    assert all_members(light(empty + at_offset(whole, 4))) == all_members(plain(empty + at_offset(whole, 4)))
+    assert len(light(empty + at_offset(whole, 4))) == 4
+
+
 @pytest.mark.parametrize("size", [-(1 << 31), -100, -13, -12, -1, 0, 5, 48])
 def test_batch_that_is_too_small_to_be_one_is_told(size: int) -> None:
     whole = built(MIXED[:4])
