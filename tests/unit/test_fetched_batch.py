@@ -108,7 +108,7 @@ def test_what_is_cut_off_is_left_for_the_next_fetch(codec: int) -> None:
 
 def test_batch_that_compaction_left_empty_is_passed_over() -> None:
     whole = built(MIXED[:4], NO_CODEC)
-    checked = whole[21:57][:-4] + struct.pack(">i", 0)
+    checked = whole[21:61][:-4] + struct.pack(">i", 0)
     head = whole[:8] + struct.pack(">i", 49) + whole[12:17]
     empty = head + struct.pack(">I", calc_crc32c(checked)) + checked
     assert all_members(light(empty + at_offset(whole, 4))) == all_members(plain(empty + at_offset(whole, 4)))
