@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_RECORDS_A_POLL = 4000
 _BATCHES_WAITING_A_PARTITION = 2
+_LONGEST_WAIT_FOR_A_SINK_S = 3.0  # several times what an insert takes
 _SESSION_TIMEOUT_S = 10.0  # after which a worker that was killed loses its partitions to the others
 
 
@@ -50,11 +51,16 @@ def new_app(settings: Settings, partitions: int, id: str = names.WORKER_GROUP) -
 
 
 def add_stitch_agent(app: BatchApp, stitcher: Stitcher, pulse: Pulse) -> None:
+    """It waits for the sink of what it writes, where that is in this process: what the sink has no room for when it is
+    written is read back from Kafka, which costs more than to wait."""
+
     @app.on_partitions_assigned.connect
     def assigned(sender: Any, partitions: set[TP], **_: Any) -> None:
         stitcher.assigned({tp.partition for tp in partitions if tp.topic == names.RAW})
 
     async def settle(tp: TP, records: list[RawRecord], acknowledge: Callable[[], None]) -> None:
+        if names.STITCHED in app.sinks:
+            await app.sinks[names.STITCHED].room(_LONGEST_WAIT_FOR_A_SINK_S)
         await _settled(stitcher, tp.partition, records, pulse)
         acknowledge()
 
@@ -78,7 +84,7 @@ def add_sink_agent(app: BatchApp, topic: str, sink: Sink) -> None:
         await sink.take(records, acknowledge)
 
     _add_agent(app, topic, f"sink-{topic}", take)
-    app.offers[topic] = sink.offer
+    app.sinks[topic] = sink
 
     @app.task
     async def run(app: BatchApp) -> None:

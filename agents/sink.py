@@ -44,6 +44,7 @@ class Sink:
         self._filling = SinkBatch()
         self._has_some, self._is_full, self._has_room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._has_room.set()
+        self._is_waited_for = True
 
     async def take(self, records: Sequence[RawRecord], acknowledge: Callable[[], None]) -> None:
         """Add records to the next insert; `acknowledge` is called once they are stored. Waits while that is full."""
@@ -60,6 +61,17 @@ class Sink:
             self._is_full.set()
             self._has_room.clear()
         return True
+
+    async def room(self, longest_s: float) -> None:
+        """Wait until there is room, but not longer than this; and not at all where that was in vain and there has been
+        none since, as the store is away then."""
+        if self._has_room.is_set() or not self._is_waited_for:
+            return
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._has_room.wait()
+        except TimeoutError:
+            self._is_waited_for = False
 
     async def run(self) -> None:
         """Insert batch after batch, for ever. Raises StoreFailure, or BrokerError where a dead letter cannot go out."""
@@ -80,6 +92,7 @@ class Sink:
         self._has_some.clear()
         self._is_full.clear()
         self._has_room.set()
+        self._is_waited_for = True
         return batch
 
     async def _insert(self, rows: Sequence[bytes], polls: Sequence[Sequence[RawRecord]], token: str) -> None:

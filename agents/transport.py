@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -24,8 +24,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from agents.failure import die
+from agents.sink import Sink
 from pipeline.watermark import Watermark
-from topics.records import RawRecord, Record, Written, from_offset
+from topics.records import Record, Written, from_offset
 
 _POLL_WHILE_REBALANCING_S = 0.1
 _POLL_WHILE_HELD_BACK_S = 0.05
@@ -33,9 +34,6 @@ _POLL_WHILE_HELD_BACK_S = 0.05
 # it is answered: by whatever comes to the others, or after this long. Faust's own is 1.5 s.
 _LONGEST_FETCH_MS = 200
 _PAUSED_FOR_S = 1.0  # since the last that was handed over
-
-Offer: TypeAlias = Callable[[Sequence[RawRecord], Callable[[], None]], bool]
-"""Takes records and what to call when they are done, or answers False."""
 
 
 class BatchConsumer(driver.Consumer):
@@ -119,10 +117,10 @@ class BatchConsumer(driver.Consumer):
     def _is_taken(self, records: Written, watermark: Watermark) -> bool:
         last = records[-1]
         readers = self.app.readers[last.topic]
-        offer: Offer | None = self.app.offers.get(last.topic)
-        if offer is None or len(readers) > 1:
+        sink: Sink | None = self.app.sinks.get(last.topic)
+        if sink is None or len(readers) > 1:
             return False
-        return offer(records, lambda: watermark.done(last.offset, readers[0]))
+        return sink.offer(records, lambda: watermark.done(last.offset, readers[0]))
 
     def _pause_where_caught_up(self, tp: TP, watermark: Watermark) -> None:
         """Were it read on, a poll would bring what is written next before it can be handed over."""
@@ -190,7 +188,7 @@ class BatchApp(faust.App):
         super().__init__(*args, **kwargs)
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.readers: defaultdict[str, list[str]] = defaultdict(list)  # topic: the agents that each get its batches
-        self.offers: dict[str, Offer] = {}  # topic: its reader, asked whether it takes records now
+        self.sinks: dict[str, Sink] = {}  # topic: its reader
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
