@@ -81,8 +81,6 @@ class Receipts:
             return NotImplemented
         return sorted(map(self.row, range(len(self)))) == sorted(map(other.row, range(len(other))))
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:

@@ -41,9 +41,6 @@ cdef class IdTable:
             if slot.received_at_ms != FREE and received_at_ms[row] - slot.received_at_ms < window_ms:
                 known[row] = True
 
-    def claim(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms):
-        return self.claim_one(high, low, received_at_ms, window_ms)
-
     def claim_all(self, receipts, int64_t window_ms):
         cdef const uint64_t[::1] high = receipts.high, low = receipts.low
         cdef const int64_t[::1] received_at_ms = receipts.received_at_ms
@@ -53,7 +50,7 @@ cdef class IdTable:
         for row in range(high.shape[0]):
             if row + AHEAD < high.shape[0]:
                 self.fetch_ahead(high[row + AHEAD])
-            self.claim_one(high[row], low[row], received_at_ms[row], window_ms)
+            self.claim(high[row], low[row], received_at_ms[row], window_ms)
 
     def receipts(self):
         all_of = np.empty(self._used, np.uint64), np.empty(self._used, np.uint64), np.empty(self._used, np.int64)
@@ -67,7 +64,7 @@ cdef class IdTable:
                 row += 1
         return Receipts(*all_of)
 
-    cdef bint claim_one(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms) except -1:
+    cpdef bint claim(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms) except -1:
         cdef Slot* slot = self._slot(high, low)
         if slot.received_at_ms != FREE:
             if received_at_ms - slot.received_at_ms < window_ms:

@@ -153,7 +153,7 @@ cdef class PlainBatch:
             self._claimed.fetch_ahead(self._high[row + AHEAD])
         if self._known[row]:
             return False
-        return self._claimed.claim_one(self._high[row], self._low[row], self._received_at_ms[row], self._window_ms)
+        return self._claimed.claim(self._high[row], self._low[row], self._received_at_ms[row], self._window_ms)
 
     cdef bytes _owner(self, record, PlainCall* plain, list links):
         """As JSON, who did an event without a user; None where it has one."""

@@ -20,8 +20,9 @@ def stamp_ids(records: Sequence[RawRecord], batch: PlainBatch) -> Receipts:
     """The id of each record, as `pipeline.dedupe.seen_id`, and its receipt. What has no stamp, and is no event either,
     has an id that no event has. `batch` tells those of plain stamps."""
     receipts, untold = batch.receipts()
-    texts, received_at_ms = zip(*(_receipt(records[row]) for row in untold), strict=True) if untold else ((), ())
-    receipts.fill_in(untold, seen_ids(texts), received_at_ms)
+    if untold:
+        texts, received_at_ms = zip(*(_receipt(records[row]) for row in untold), strict=True)
+        receipts.fill_in(untold, seen_ids(texts), received_at_ms)
     return receipts
 
 
