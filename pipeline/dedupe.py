@@ -28,7 +28,7 @@ from pipeline.dedupe_slice import Batch, IdSlice, Receipts
 try:
     from pipeline.id_table import IdTable as IdTable
 except ImportError:  # whipstitch was installed where there is no C compiler
-    from pipeline.without_compiler import IdTable as IdTable
+    from pipeline.id_dict import IdTable as IdTable
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-from pipeline.without_compiler import IdTable as IdTable
+from pipeline.id_dict import IdTable as IdTable

@@ -1,64 +1,18 @@
-"""What stands for the compiled parts where whipstitch was installed without a C compiler: no record is plain, and the
-newest ids are in a dict."""
+"""What stands for the compiled part where whipstitch was installed without a C compiler: no record is plain."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.claims import Claims
+from pipeline.decision import Decision
 from pipeline.dedupe_slice import Receipts
-
-if TYPE_CHECKING:
-    from pipeline.claims import Claims
-    from pipeline.decision import Decision
-    from pipeline.owners import Owners
-    from topics.records import RawRecord
-
-
-class IdTable:
-    """Ids, each with its newest receipt in Unix milliseconds."""
-
-    def __init__(self) -> None:
-        self._received_at_ms: dict[tuple[int, int], int] = {}
-
-    def __len__(self) -> int:
-        return len(self._received_at_ms)
-
-    def mark(self, receipts: Receipts, window_ms: int, known: npt.NDArray[np.uint8]) -> None:
-        """Set those of `known` to 1 whose id is here, received less than a window before, or later."""
-        for row in range(len(receipts)):
-            high, low, received_at_ms = receipts.row(row)
-            if self._has(high, low, received_at_ms, window_ms):
-                known[row] = 1
-
-    def claim(self, high: int, low: int, received_at_ms: int, window_ms: int) -> bool:
-        """Take an id in; False where `mark` would mark it, and then nothing changes."""
-        if self._has(high, low, received_at_ms, window_ms):
-            return False
-        self._received_at_ms[high, low] = received_at_ms
-        return True
-
-    def claim_all(self, receipts: Receipts, window_ms: int) -> None:
-        """Claim one after another."""
-        for row in range(len(receipts)):
-            self.claim(*receipts.row(row), window_ms)
-
-    def receipts(self) -> Receipts:
-        """All that is here, in any order."""
-        ids = np.array([*self._received_at_ms], np.uint64).reshape(-1, 2)
-        received_at_ms = np.array([*self._received_at_ms.values()], np.int64)
-        return Receipts(ids[:, 0].copy(), ids[:, 1].copy(), received_at_ms)
-
-    def _has(self, high: int, low: int, received_at_ms: int, window_ms: int) -> bool:
-        first_ms = self._received_at_ms.get((high, low))
-        return first_ms is not None and received_at_ms - first_ms < window_ms
+from pipeline.owners import Owners
+from topics.records import RawRecord
 
 
 class PlainBatch:
     """The records of one batch that are plain, of at most `max_event_bytes` each."""
 
-    def __init__(self, records: "Sequence[RawRecord]", max_event_bytes: int) -> None:
+    def __init__(self, records: Sequence[RawRecord], max_event_bytes: int) -> None:
         self._count = len(records)
 
     def receipts(self) -> tuple[Receipts, list[int]]:
@@ -66,7 +20,7 @@ class PlainBatch:
         as their stamps are not plain."""
         return Receipts.blank(self._count), [*range(self._count)]
 
-    def take(self, row: int, claims: "Claims | None", owners: "Owners | None", decision: "Decision") -> int:
+    def take(self, row: int, claims: Claims | None, owners: Owners | None, decision: Decision) -> int:
         """Take the records from `row` on through all steps, up to the first that is not plain, whose row it returns;
         that behind the last where all are. None stands for no dedupe, and for no identity."""
         return row

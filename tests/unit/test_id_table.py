@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import without_compiler
+from pipeline import id_dict
 from pipeline.dedupe import IdTable
 from pipeline.dedupe_slice import Receipts
 
-TABLES = pytest.mark.parametrize("table", [IdTable, without_compiler.IdTable])
+TABLES = pytest.mark.parametrize("table", [IdTable, id_dict.IdTable])
 # Some that share a half, some that want the same place, at the ends of the table and within.
 HALVES = st.sampled_from([0, 1, 2, 1 << 63, (1 << 63) + 1, (1 << 64) - 2, (1 << 64) - 1])
 ROWS = st.lists(st.tuples(HALVES, HALVES, st.integers(-3, 3)), max_size=60)
@@ -23,7 +23,7 @@ def receipts(rows: list[tuple[int, int, int]]) -> Receipts:
     return made
 
 
-def marks(table: without_compiler.IdTable, asked: Receipts) -> list[int]:
+def marks(table: id_dict.IdTable, asked: Receipts) -> list[int]:
     known = np.zeros(len(asked), np.uint8)
     table.mark(asked, WINDOW_MS, known)
     return [int(mark) for mark in known]
@@ -33,7 +33,7 @@ def marks(table: without_compiler.IdTable, asked: Receipts) -> list[int]:
 def test_any_ids_get_the_same_answers_as_in_python(
     first: list[tuple[int, int, int]], then: list[tuple[int, int, int]]
 ) -> None:
-    compiled, plain = IdTable(), without_compiler.IdTable()
+    compiled, plain = IdTable(), id_dict.IdTable()
     claimed = [(compiled.claim(*row, WINDOW_MS), plain.claim(*row, WINDOW_MS)) for row in first]
     assert all(one == other for one, other in claimed)
     assert marks(compiled, receipts(then)) == marks(plain, receipts(then))
@@ -43,7 +43,7 @@ def test_any_ids_get_the_same_answers_as_in_python(
 
 
 @TABLES
-def test_a_table_that_grows_keeps_all(table: type[without_compiler.IdTable]) -> None:
+def test_a_table_that_grows_keeps_all(table: type[id_dict.IdTable]) -> None:
     numbers = np.random.default_rng(7).integers(1 << 63, size=(2, 20_000)).astype(np.uint64)
     many = Receipts(numbers[0] << np.uint64(1), numbers[1], np.arange(20_000))
     grown = table()
@@ -54,7 +54,7 @@ def test_a_table_that_grows_keeps_all(table: type[without_compiler.IdTable]) -> 
 
 
 @TABLES
-def test_what_lies_in_read_only_memory_is_read(table: type[without_compiler.IdTable]) -> None:
+def test_what_lies_in_read_only_memory_is_read(table: type[id_dict.IdTable]) -> None:
     mapped = receipts([(1, 2, 3)])
     for column in (mapped.high, mapped.low, mapped.received_at_ms):
         column.flags.writeable = False
