@@ -8,6 +8,7 @@ compiled = [
     "pipeline/dialects/segment_plain.pyx",
     "pipeline/id_table.pyx",
     "pipeline/plain_batch.pyx",
+    "pipeline/plain_owners.pyx",
 ]
 modules = cythonize(compiled, build_dir="build")
 for module in modules:

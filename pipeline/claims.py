@@ -14,7 +14,7 @@ class Claims:
         self.receipts = receipts
         # All ids are looked for at once, which costs a tenth of one after another.
         self.known = seen.known(receipts)
-        self.claimed = IdTable()
+        self.claimed = IdTable(len(receipts))
         self.window_ms = seen.window_ms
 
     def claim(self, row: int) -> bool:

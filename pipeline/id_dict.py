@@ -10,7 +10,8 @@ from pipeline.dedupe_slice import Receipts
 class IdTable:
     """Ids, each with its newest receipt in Unix milliseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 0) -> None:
+        """`room`: for so many it need not be enlarged."""
         self._received_at_ms: dict[tuple[int, int], int] = {}
 
     def __len__(self) -> int:

@@ -17,8 +17,10 @@ cdef extern from *:
 
 
 cdef class IdTable:
-    def __cinit__(self):
+    def __cinit__(self, Py_ssize_t room=0):
         self._bits = LEAST_BITS
+        while self._is_too_small_for(room):
+            self._bits += 1
         self._slots = _free_slots(self._bits)
 
     def __dealloc__(self):

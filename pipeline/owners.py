@@ -4,7 +4,7 @@ Asking is what costs, so facts of an anonymous id are taken in together, and onl
 have changed. That is told from the facts alone, so the answers are those of one fact after another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,7 +14,7 @@ from pipeline import identity
 from pipeline.identity import Ownership, Point
 from pipeline.rules import ProjectRules, Rules
 from topics.keys import anonymous_key
-from topics.links import FIRST, LinkFact
+from topics.links import LinkFact
 from topics.orders import Correct, Forget
 
 
@@ -44,11 +44,10 @@ class ProjectOwners:
         self.rules: Final = rules
         self.always: Final[dict[str, str | UnsetType | None]] = {}
         """As `identity.owner_always` says now, of ids that were asked for."""
-        self.learnt: Final[dict[str, list[Point]]] = {}
-        """Of anonymous ids what their states have not taken in yet."""
         self._project_id = project_id
         self._stored = stored
         self._states: dict[str, _State] = {}
+        self._learnt: dict[str, list[Point]] = {}  # what the states have not taken in yet
 
     def owner_at(self, anonymous_id: str, timestamp: float, message_id: str) -> str | None:
         """Who did an anonymous event of that moment, as far as is known."""
@@ -64,10 +63,13 @@ class ProjectOwners:
         return identity.already_merged(self._now(fact.anonymous_id), fact)
 
     def learn(self, fact: LinkFact) -> None:
-        anonymous_id, user_id = fact.anonymous_id, fact.user_id
-        self.learnt.setdefault(anonymous_id, []).append(identity.point_of(fact))
-        is_of_its_one_user = user_id is not None and user_id == self.always.get(anonymous_id) and fact.kind is not FIRST
-        if not is_of_its_one_user:
+        self.learn_points(fact.anonymous_id, [identity.point_of(fact)])
+
+    def learn_points(self, anonymous_id: str, points: Sequence[Point]) -> None:
+        """As `learn`, of the points that facts of one anonymous id become."""
+        self._learnt.setdefault(anonymous_id, []).extend(points)
+        user_id = self.always.get(anonymous_id)
+        if user_id is None or not all(point.user_id == user_id and not point.only_first for point in points):
             self.always.pop(anonymous_id, None)
 
     def forget(self, forget: Forget) -> None:
@@ -81,17 +83,17 @@ class ProjectOwners:
     def changed(self) -> dict[bytes, bytes | None]:
         return {
             anonymous_key(self._project_id, anonymous_id): identity.encode(after) if after.points else None
-            for anonymous_id in list({**self._states, **self.learnt})
+            for anonymous_id in list({**self._states, **self._learnt})
             if (after := self._now(anonymous_id)) is not self._states[anonymous_id].before
         }
 
     def _owner_always(self, anonymous_id: str) -> str | UnsetType | None:
-        if anonymous_id not in self.learnt and self._known(anonymous_id) is None:
+        if anonymous_id not in self._learnt and self._known(anonymous_id) is None:
             return None
         return identity.owner_always(self._now(anonymous_id), self.rules.max_users)
 
     def _now(self, anonymous_id: str) -> Ownership:
-        state, learnt = self._of(anonymous_id), self.learnt.pop(anonymous_id, None)
+        state, learnt = self._of(anonymous_id), self._learnt.pop(anonymous_id, None)
         if learnt:
             state.now = identity.with_points(state.now, learnt, self.rules.max_users)
         return state.now

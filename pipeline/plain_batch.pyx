@@ -3,13 +3,12 @@
 any record, in a third of the instructions.
 
 It says of no record what it is worth that `pipeline.stitch` would not say: where it cannot tell, it stops in front of
-it. State is asked and told through the same `Claims` and `ProjectOwners`.
+it. State is asked and told through the same `Claims`, and through the same `ProjectOwners`, which is told all once it
+stops (`pipeline/plain_owners.pyx`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -17,14 +16,11 @@ from pipeline.blake2b cimport BLOCK, LONGEST, blake2b_of_padded
 from pipeline.dialects.segment_plain cimport PlainCall, read_plain, room_for, write_plain
 from pipeline.id_table cimport IdTable
 from pipeline.plain_json cimport Span, equals, text_of
+from pipeline.plain_owners cimport PlainOwners
 from pipeline.plain_stamp cimport Stamp, stamp_of
 from pipeline.plain_write cimport put, put_seconds, put_text
 
-from msgspec import UNSET
-from msgspec.json import Encoder
-
 from pipeline.blocked import is_blocked
-from pipeline.identity import Point
 from pipeline.dedupe_slice import Receipts
 from pipeline.validate import SYNTHETIC_PREFIX
 from topics.raw import STAMP_HEADER
@@ -35,7 +31,6 @@ cdef enum:
 
 cdef bytes _SYNTHETIC = SYNTHETIC_PREFIX.encode()
 cdef bytes _NOBODY = b"null"
-cdef object _as_json = Encoder().encode
 
 cdef extern from *:
     uint64_t byteswapped "__builtin_bswap64"(uint64_t word) noexcept nogil
@@ -47,14 +42,14 @@ cdef class PlainBatch:
     cdef Stamp* _stamps  # of size 0 where a record's is not plain
     cdef Py_ssize_t _max_event_bytes
     cdef Span _project_text  # of the record before
-    cdef object _owners, _project, _further
-    cdef dict _always, _learnt
+    cdef object _owners  # None where there is no identity
+    cdef dict _projects  # PlainOwners by project
+    cdef PlainOwners _project
     cdef IdTable _claimed  # None where there is no dedupe
     cdef const uint8_t[::1] _known
     cdef const uint64_t[::1] _high, _low
     cdef const int64_t[::1] _received_at_ms
     cdef int64_t _window_ms
-    cdef bint _links_implicitly
 
     def __cinit__(self, records, Py_ssize_t max_event_bytes):
         cdef Py_ssize_t row
@@ -86,11 +81,18 @@ cdef class PlainBatch:
         return told, untold
 
     def take(self, Py_ssize_t row, claims, owners, decision):
+        cdef PlainOwners project
+        self._owners, self._projects, self._project = owners, {}, None
+        self._claim_of(claims)
+        row = self._take(row, decision)
+        for project in self._projects.values():
+            project.tell()
+        return row
+
+    cdef Py_ssize_t _take(self, Py_ssize_t row, decision) except -1:
         cdef PlainCall plain
         cdef list stitched = decision.stitched, links = decision.links
         cdef int duplicates = 0
-        self._owners = owners
-        self._claim_of(claims)
         while row < len(self._records):
             record = self._records[row]
             value = record.value
@@ -118,12 +120,12 @@ cdef class PlainBatch:
         if held is None or self._owners is None:
             return held
         self._go_to_project(plain.stamp.project_id)
-        return None if self._further and self._names_a_placeholder(plain) else held
+        return None if self._project.blocked_ids and self._names_a_placeholder(plain) else held
 
     cdef bint _names_a_placeholder(self, PlainCall* plain):
         """Of the project's own."""
         for text in (text_of(plain.call.user_id), text_of(plain.call.anonymous_id)):
-            if text is not None and is_blocked(text, self._further):
+            if text is not None and is_blocked(text, self._project.blocked_ids):
                 return True
         return False
 
@@ -132,10 +134,10 @@ cdef class PlainBatch:
         if self._project is not None and equals(project_id, <const char*>before.at, before.size):
             return 0
         self._project_text = project_id
-        self._project = self._owners.of(text_of(project_id))
-        self._always, self._learnt = self._project.always, self._project.learnt
-        self._further = self._project.rules.blocked_ids
-        self._links_implicitly = self._project.rules.implicit_links
+        name = text_of(project_id)
+        self._project = self._projects.get(name)
+        if self._project is None:
+            self._project = self._projects[name] = PlainOwners(self._owners.of(name))
         return 0
 
     cdef int _claim_of(self, claims) except -1:
@@ -161,41 +163,16 @@ cdef class PlainBatch:
             if self._owners is not None:
                 self._take_in(record, plain, links)
             return None
-        return _NOBODY if self._owners is None else self._known_owner(plain)
+        return _NOBODY if self._owners is None else self._project.owner_of(plain)
 
     cdef int _take_in(self, record, PlainCall* plain, list links) except -1:
         """`pipeline.evidence.evidence` of an event with a user, published and kept."""
         cdef Span anonymous_id = plain.call.anonymous_id
-        if not anonymous_id.size or _is_synthetic(anonymous_id) or plain.is_track and not self._links_implicitly:
+        if not anonymous_id.size or _is_synthetic(anonymous_id) or plain.is_track and not self._project.links_implicitly:
             return 0
         links.append((record.key, _written_link(plain), record.timestamp, ()))
-        self._learn(plain)
+        self._project.learn(plain)
         return 0
-
-    cdef int _learn(self, PlainCall* plain) except -1:
-        """`ProjectOwners.learn`."""
-        anonymous_id, user_id = text_of(plain.call.anonymous_id), text_of(plain.call.user_id)
-        message_id = text_of(plain.stamp.message_id)
-        cdef PyObject* found = PyDict_GetItem(self._learnt, anonymous_id)
-        cdef list points
-        if found == NULL:
-            self._learnt[anonymous_id] = points = []
-        else:
-            points = <list>found
-        points.append(Point(plain.at.happened / 1000.0, message_id, user_id, plain.is_track))
-        found = PyDict_GetItem(self._always, anonymous_id)
-        if found != NULL and <object>found != user_id:
-            del self._always[anonymous_id]
-        return 0
-
-    cdef bytes _known_owner(self, PlainCall* plain):
-        anonymous_id = text_of(plain.call.anonymous_id)
-        cdef PyObject* found = PyDict_GetItem(self._always, anonymous_id)
-        if found != NULL and <object>found is not UNSET:
-            owner = <object>found
-        else:
-            owner = self._project.owner_at(anonymous_id, plain.at.happened / 1000.0, text_of(plain.stamp.message_id))
-        return _NOBODY if owner is None else _as_json(owner)
 
 
 cdef bytes _written_link(PlainCall* plain):

@@ -1,6 +1,7 @@
 """Batches come to the same in compiled code as in Python: who did it, what is published, what is remembered."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -59,6 +60,54 @@ def test_whatever_is_in_a_batch_is_decided_as_in_python(
     first = assert_decided_alike(before, {}, rules)
     owners = {key: row for key, row in first.owners.items() if row is not None}
     assert_decided_alike(batch, owners, rules, known=before)
+
+
+DAY_MS = 86_400_000
+moments = st.one_of(st.integers(0, 120), st.integers(0, 120).map(lambda minute: 30 * minute))  # in minutes
+said_of_one_device = st.tuples(
+    st.sampled_from(["identify", "identify", "identify", "track", "anonymous", "page"]),
+    st.sampled_from(["u1", "u1", "u1", "u1", "u2", 'quo"te']),
+    moments,
+    st.integers(0, 60),  # a message id, which may come again
+    st.integers(0, 1),  # and as an event of its own, once the window is over
+)
+
+
+@given(st.lists(said_of_one_device, max_size=60), st.lists(said_of_one_device, min_size=20, max_size=100), projects)
+@settings(max_examples=200, deadline=None)
+def test_much_that_is_said_of_one_device_is_decided_as_in_python(
+    before: list[tuple[str, str, int, int, int]], batch: list[tuple[str, str, int, int, int]], project: Project
+) -> None:
+    rules = Rules([project], max_event_bytes=32 * 1024)
+    first = assert_decided_alike([said(*each) for each in before], {}, rules)
+    owners = {key: row for key, row in first.owners.items() if row is not None}
+    assert_decided_alike([said(*each) for each in batch], owners, rules, known=[said(*each) for each in before[:10]])
+
+
+def test_a_device_that_identifies_for_hours_is_decided_as_in_python() -> None:
+    calls = [("identify", "u1", minute, minute, 1) for minute in (*range(0, 600), *range(900, 700, -1))]
+    tracks = [("track", "u1", 3 * minute, 1000 + minute, 1) for minute in range(300)]
+    asked = [("anonymous", "", minute, 2000 + minute, 1) for minute in range(0, 900, 50)]
+    decision = assert_decided_alike([said(*each) for each in (*calls, *tracks, *asked)], {}, RULES)
+    assert len(decision.links) == len(calls) + len(tracks)
+    assert len(decision.owners) == 1
+
+
+def test_moments_that_come_again_after_the_window_count_once() -> None:
+    calls = [("identify", "u1", minute, minute, window) for minute in range(40) for window in (0, 1)]
+    decision = assert_decided_alike([said(*each) for each in calls], {}, RULES)
+    assert len(decision.links) == len(calls)
+
+
+def said(kind: str, user_id: str, minute: int, message: int, window: int) -> TestRecord:
+    """Received when each of its moments has been, as an event of one window or the next."""
+    at = datetime.fromtimestamp(START_MS / 1000 + 60 * minute, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body: dict[str, object] = {"type": kind, "anonymousId": "A", "messageId": f"m{message}", "timestamp": at}
+    if kind in ("track", "anonymous"):
+        body |= {"type": "track", "event": "E"}
+    if kind != "anonymous":
+        body |= {"userId": user_id}
+    return raw_call(body, at_ms=START_MS + (1 + window) * 3 * DAY_MS, offset=message)
 
 
 def test_a_benchmarks_load_is_decided_as_in_python_and_all_of_it_is_plain() -> None:

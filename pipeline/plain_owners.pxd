@@ -1,0 +1,44 @@
+# cython: language_level=3
+cimport cython
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from pipeline.dialects.segment_plain cimport PlainCall
+from pipeline.plain_json cimport Span
+
+
+cdef struct Fact:
+    int64_t happened  # Unix milliseconds
+    Span message_id, user_id
+    bint is_implicit
+    Py_ssize_t before  # the fact of the same anonymous id that came before, or NONE
+
+
+cdef struct Device:
+    Span anonymous_id
+    uint64_t hash
+    PyObject* owner  # as JSON, who did any anonymous event of it; NULL where that is not known
+    Py_ssize_t newest_fact, facts  # which are not told yet
+
+
+@cython.final
+cdef class PlainOwners:
+    cdef readonly object of_project  # `pipeline.owners.ProjectOwners`
+    cdef readonly object blocked_ids
+    cdef readonly bint links_implicitly
+    cdef list _kept  # what `Device.owner` points to
+    cdef Device* _devices  # in the order in which they came
+    cdef Py_ssize_t _device_count, _slots  # there is a power of 2 of slots, and twice as many as room for devices
+    cdef int* _in_slots  # the number of the device in each, from 1 on; 0 where it is free
+    cdef Fact* _facts  # in the order in which they came
+    cdef Py_ssize_t _fact_count, _fact_room
+
+    cdef int learn(self, PlainCall* plain) except -1
+    cdef bytes owner_of(self, PlainCall* plain)
+    cdef int tell(self) except -1
+    cdef int _tell_of(self, Device* device) except -1
+    cdef list _points_of(self, Device* device)
+    cdef Device* _device(self, Span anonymous_id) except NULL
+    cdef int _make_room(self, Py_ssize_t slots) except -1
+    cdef Fact* _new_fact(self) except NULL
