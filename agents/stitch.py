@@ -5,7 +5,7 @@ only once its event is in `events.stitched`, which is the log that the dedupe st
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agents.failure import StandDown
@@ -18,7 +18,7 @@ from pipeline.rules import Rules
 from pipeline.stitch import decide
 from topics.keys import partition_of
 from topics.names import IDENTITY_CHANGELOG, LINKS, MERGES, REJECTED, STITCHED
-from topics.records import RawRecord, Record
+from topics.records import Output, RawRecord, Record
 
 
 class Stitcher:
@@ -79,14 +79,17 @@ class Stitcher:
         decision = decide(records, state.seen, state.owners, self._rules())
         # Step 3. Facts and dead letters first. A crash after this repeats them, which changes nothing; in the other
         # order a crash would lose them, for the next attempt finds their events to be duplicates.
-        await self._publish(LINKS, partition, decision.links)
-        await self._publish_edges(decision.edges)
-        changelog_end = await self._publish(IDENTITY_CHANGELOG, partition, _changelog(decision, records[-1].timestamp))
-        await self._publish(REJECTED, partition, decision.rejected)
+        changelog = _changelog(decision, records[-1].timestamp)
+        ends = await self._publish(
+            (LINKS, partition, decision.links),
+            *self._edges(decision),
+            (IDENTITY_CHANGELOG, partition, changelog),
+            (REJECTED, partition, decision.rejected),
+        )
         # Step 4. The events, and with them the claim on their ids.
-        stitched_end = await self._publish(STITCHED, partition, decision.stitched)
+        ends |= await self._publish((STITCHED, partition, decision.stitched))
         # Step 5. Only now remember.
-        state.remember(decision, changelog_end, stitched_end)
+        state.remember(decision, ends.get(IDENTITY_CHANGELOG), ends.get(STITCHED))
         # Step 6. Where most of what comes is refused, something of ours is wrong: stop before more of it is.
         self._stop_if_too_much_is_refused(decision)
         return decision
@@ -97,17 +100,22 @@ class Stitcher:
             self._states[partition] = PartitionState(partition, self._log, self._window_s, folder)
         return self._states[partition]
 
-    async def _publish(self, topic: str, partition: int, records: Sequence[Record]) -> int | None:
-        if not records:
-            return None
-        end = await self._producer.send(topic, partition, records)
-        self._written(topic, partition, end, records)
-        return end
+    async def _publish(self, *outputs: Output) -> dict[str, int]:
+        """All of them at once. The offset after each that has records, by topic; of no meaning for `MERGES`."""
+        outputs = tuple(output for output in outputs if output[2])
+        if not outputs:
+            return {}
+        ends = await self._producer.send_all(outputs)
+        for (topic, partition, records), end in zip(outputs, ends, strict=True):
+            self._written(topic, partition, end, records)
+        return {topic: end for (topic, _, _), end in zip(outputs, ends, strict=True)}
 
-    async def _publish_edges(self, edges: Mapping[str, Sequence[Record]]) -> None:
+    def _edges(self, decision: Decision) -> list[Output]:
         """Each project's to its own partition, whose one writer of persons sees them all."""
-        for project_id, records in edges.items():
-            await self._publish(MERGES, partition_of(project_id.encode(), self._partitions), records)
+        by_partition: dict[int, list[Record]] = {}
+        for project_id, records in decision.edges.items():
+            by_partition.setdefault(partition_of(project_id.encode(), self._partitions), []).extend(records)
+        return [(MERGES, partition, records) for partition, records in by_partition.items()]
 
     def _stop_if_too_much_is_refused(self, decision: Decision) -> None:
         refused = refused_by_sender(decision.rejected)

@@ -18,7 +18,7 @@ from broker.connection import client_options, why_unreachable
 from broker.encoded_batch import filled_batch
 from broker.errors import BrokerUnavailable, broker_error, unknown_topic
 from pipeline.settings import Settings
-from topics.records import Record
+from topics.records import Output, Record
 
 # As it is sent: compressed. A batch that is full goes out alone. A record larger than this makes a batch of its own.
 _MAX_BATCH_BYTES = 1024 * 1024
@@ -57,14 +57,20 @@ class DurableProducer:
         partition meanwhile. Raises BrokerUnavailable or BrokerRefused; after that no more of the call is sent, and
         sending again is safe where a duplicate is.
         """
-        if not records:
+        (end,) = await self.send_all([(topic, partition, records)])
+        return end
+
+    async def send_all(self, outputs: Sequence[Output]) -> list[int]:
+        """As `send`, to several partitions, each once: they share a request as far as they have room in it. When it
+        fails, each of them has the beginning of what it was given."""
+        if not all(records for _, _, records in outputs):
             raise ValueError("no records to send")
         producer = self._producer or await self._connected()
         try:
-            return await _send(producer, topic, partition, records)
+            return await _send_all(producer, outputs)
         except KafkaError as error:
             self._retire(producer)
-            raise broker_error(f"write to {topic}", error) from error
+            raise broker_error(f"write to {', '.join(topic for topic, _, _ in outputs)}", error) from error
 
     async def partitions(self, topic: str) -> int:
         """How many partitions a topic has. Raises BrokerRefused where there is no such topic; never creates it."""
@@ -134,8 +140,19 @@ async def _started(settings: Settings) -> AIOKafkaProducer:
     return producer
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]) -> int:
-    """Fill a batch while the one before it is under way."""
+async def _send_all(producer: AIOKafkaProducer, outputs: Sequence[Output]) -> list[int]:
+    last_batches = [await _last_batch_of(producer, *output) for output in outputs]
+    ends = await asyncio.gather(*(under_way for under_way, _ in last_batches))
+    if any(last.offset < 0 for last in ends):
+        raise DuplicateSequenceNumber("it was written before, and the broker no longer knows where")
+    return [last.offset + count for last, (_, count) in zip(ends, last_batches, strict=True)]
+
+
+async def _last_batch_of(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
+) -> tuple[asyncio.Future[RecordMetadata], int]:
+    """Send all of them. The batches before the last are acknowledged; it is under way, and has so many records. A
+    batch is filled while the one before it is under way."""
     under_way: asyncio.Future[RecordMetadata] | None = None
     filled = 0
     while True:
@@ -145,8 +162,4 @@ async def _send(producer: AIOKafkaProducer, topic: str, partition: int, records:
             await under_way
         under_way = await producer.send_batch(batch, topic, partition=partition)
         if filled == len(records):
-            break
-    last = await under_way
-    if last.offset < 0:
-        raise DuplicateSequenceNumber("it was written before, and the broker no longer knows where")
-    return int(last.offset + batch.record_count())
+            return under_way, batch.record_count()

@@ -11,6 +11,9 @@ Headers = tuple[tuple[str, bytes], ...]
 Record = tuple[bytes | None, bytes | None, int, Headers]
 """A record to publish: key, value, timestamp in Unix milliseconds, headers."""
 
+Output = tuple[str, int, Sequence[Record]]
+"""Records to publish: to which topic and partition."""
+
 
 class RawRecord(Protocol):
     """A record as a consumer hands it out; `timestamp` is Unix milliseconds."""
