@@ -12,7 +12,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from pipeline.blake2b cimport BLOCK, LONGEST, blake2b_of_padded
+from pipeline.blake2b cimport BLOCK, LONGEST, blake2b_of_blocks, blake2b_of_padded
 from pipeline.dialects.segment_plain cimport PlainCall, read_plain, room_for, write_plain
 from pipeline.id_table cimport IdTable
 from pipeline.plain_json cimport Span, equals, text_of
@@ -28,6 +28,14 @@ from topics.raw import STAMP_HEADER
 cdef enum:
     AHEAD = 2  # rows
     AROUND = 256  # more than the names in a fact and its instants take
+    AT_ONCE = 4
+    ROOM = AT_ONCE * BLOCK
+
+cdef struct Blocks:  # the texts of ids that are hashed together
+    unsigned char[ROOM] texts
+    uint64_t[AT_ONCE] sizes
+    Py_ssize_t[AT_ONCE] rows
+    int count
 
 cdef bytes _SYNTHETIC = SYNTHETIC_PREFIX.encode()
 cdef bytes _NOBODY = b"null"
@@ -73,11 +81,14 @@ cdef class PlainBatch:
         cdef uint64_t[::1] high = told.high, low = told.low
         cdef int64_t[::1] received_at_ms = told.received_at_ms
         cdef Py_ssize_t row
+        cdef Blocks blocks
+        memset(&blocks, 0, sizeof(Blocks))
         for row in range(len(self._records)):
-            if self._stamps[row].size and _seen_id(&self._stamps[row], &high[row], &low[row]):
+            if self._stamps[row].size and _hash(&self._stamps[row], row, &blocks, high, low):
                 received_at_ms[row] = self._stamps[row].received_at
             else:
                 untold.append(row)
+        _hash_blocks(&blocks, high, low)
         return told, untold
 
     def take(self, Py_ssize_t row, claims, owners, decision):
@@ -195,17 +206,38 @@ cdef bint _is_synthetic(Span anonymous_id) noexcept:
     return anonymous_id.size >= size and memcmp(anonymous_id.at, PyBytes_AS_STRING(_SYNTHETIC), size) == 0
 
 
-cdef bint _seen_id(Stamp* stamp, uint64_t* high, uint64_t* low) noexcept:
-    """`pipeline.dedupe.seen_id`; False where the text is too long."""
-    cdef Py_ssize_t before = stamp.project_id.size, size = before + 1 + stamp.message_id.size
+cdef bint _hash(Stamp* stamp, Py_ssize_t row, Blocks* blocks, uint64_t[::1] high, uint64_t[::1] low) noexcept:
+    """`pipeline.dedupe.seen_id` of a row, at once or together with others; False where its text is too long."""
+    cdef Py_ssize_t size = stamp.project_id.size + 1 + stamp.message_id.size
     cdef unsigned char[LONGEST] text
     cdef uint64_t[2] digest
     if size > LONGEST:
         return False
-    memcpy(text, stamp.project_id.at, before)
-    text[before] = 0
-    memcpy(text + before + 1, stamp.message_id.at, stamp.message_id.size)
-    memset(text + size, 0, -size & BLOCK - 1)
-    blake2b_of_padded(text, size, digest)
-    high[0], low[0] = byteswapped(digest[0]), byteswapped(digest[1])
+    if size > BLOCK:
+        _write_id_text(text, stamp, size)
+        blake2b_of_padded(text, size, digest)
+        high[row], low[row] = byteswapped(digest[0]), byteswapped(digest[1])
+        return True
+    _write_id_text(&blocks.texts[blocks.count * BLOCK], stamp, size)
+    blocks.sizes[blocks.count], blocks.rows[blocks.count] = size, row
+    blocks.count += 1
+    if blocks.count == AT_ONCE:
+        _hash_blocks(blocks, high, low)
     return True
+
+
+cdef void _hash_blocks(Blocks* blocks, uint64_t[::1] high, uint64_t[::1] low) noexcept:
+    cdef uint64_t[2 * AT_ONCE] digests
+    cdef int at
+    blake2b_of_blocks(blocks.texts, blocks.sizes, digests)
+    for at in range(blocks.count):
+        high[blocks.rows[at]], low[blocks.rows[at]] = byteswapped(digests[2 * at]), byteswapped(digests[2 * at + 1])
+    blocks.count = 0
+
+
+cdef void _write_id_text(unsigned char* text, Stamp* stamp, Py_ssize_t size) noexcept:
+    """`pipeline.dedupe.id_text`, filled up with zeros to whole blocks."""
+    memcpy(text, stamp.project_id.at, stamp.project_id.size)
+    text[stamp.project_id.size] = 0
+    memcpy(text + stamp.project_id.size + 1, stamp.message_id.at, stamp.message_id.size)
+    memset(text + size, 0, -size & BLOCK - 1)

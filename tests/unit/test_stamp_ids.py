@@ -47,6 +47,13 @@ def test_a_batch_keeps_its_order() -> None:
     assert ids.count(ids[16:32]) == 1
 
 
+@given(st.lists(st.one_of(st.text(max_size=8), st.integers(100, 600).map("x".__mul__)), max_size=15))
+def test_ids_that_are_hashed_together_are_each_their_own(message_ids: list[str]) -> None:
+    records = [raw_call(TRACK, message_id=message_id) for message_id in message_ids]
+    ids = stamp_ids(records, PlainBatch(records, LIMIT)).ids()
+    assert ids == b"".join(seen_id("p", message_id) for message_id in message_ids)
+
+
 @pytest.mark.parametrize("received_at_ms", [b"-1", b"%d" % (LATEST_MS + 1), b"1" + b"0" * 400, b"1.5", b"null"])
 def test_what_is_no_receipt_makes_it_no_stamp(received_at_ms: bytes) -> None:
     stamp = b'{"project_id":"p","message_id":"m","received_at_ms":%b}' % received_at_ms
