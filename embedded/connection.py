@@ -157,6 +157,8 @@ def engine_errors() -> Iterator[None]:
 
 def _understood(text: str) -> EngineError:
     """The engine wraps some errors two or three times, and tells some without a number."""
+    if not text:  # some of Python's versions, 3.11.2 is one, lose what the other branch of `engine_errors` decodes
+        return EngineError(27, "Cannot parse input: it is not UTF-8", "CANNOT_PARSE_INPUT_ASSERTION_FAILED")
     found = re.match(r"(?:Code: (?P<code>\d+)\. DB::\w*Exception: )+(?P<message>.*)", text, re.DOTALL)
     if found is None:
         return EngineError(1002, text, "UNKNOWN_EXCEPTION")
