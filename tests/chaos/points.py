@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from topics.names import CHANGES, IDENTITY_CHANGELOG, LINKS, MERGES, PERSONS, RAW, REJECTED, STITCHED
+from topics.records import Output
 
 Where = Literal["before", "half", "after"]
-Send = Callable[..., Awaitable[int]]
+SendAll = Callable[..., Awaitable[list[int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """`where` is about a call: of `DurableProducer.send` to `topic`, or of the function `of`, if it is given."""
+    """`where` is about what `DurableProducer.send_all` sends to `topic`, what is in front of it being out already, or
+    about a call of the function `of`, if it is given."""
 
     part: Literal["worker", "ingress"]
     says: str
@@ -82,7 +84,7 @@ def arm(point: Point, nth: int) -> None:
     """Wrap what the point is about. Raises AttributeError where it is no longer there."""
     trigger = _Trigger(nth)
     if point.of is None:
-        _wrap("broker.producer", "DurableProducer", "send", lambda send: _sending(send, point, trigger))
+        _wrap("broker.producer", "DurableProducer", "send_all", lambda send: _sending(send, point, trigger))
     elif point.of == ("broker.log", "LogReader", "read"):
         _wrap(*point.of, lambda read: _reading(read, trigger))
     elif point.of == ("agents.transport", "BatchConsumer", "commit"):
@@ -96,19 +98,16 @@ def _wrap(module: str, owner: str, name: str, wrapped: Callable[[Callable[..., A
     setattr(where, name, wrapped(getattr(where, name)))
 
 
-def _sending(send: Send, point: Point, trigger: _Trigger) -> Send:
-    async def wrapped(producer: Any, topic: str, partition: int, records: Sequence[Any]) -> int:
-        if topic != point.topic or (point.where == "half" and len(records) < 2):
-            return await send(producer, topic, partition, records)
-        if point.where == "before":
-            trigger()
-        if point.where == "half" and trigger.is_due():
-            await send(producer, topic, partition, records[: len(records) // 2])
-            die()
-        end = await send(producer, topic, partition, records)
-        if point.where == "after":
-            trigger()
-        return end
+def _sending(send_all: SendAll, point: Point, trigger: _Trigger) -> SendAll:
+    async def wrapped(producer: Any, outputs: Sequence[Output]) -> list[int]:
+        for at, (topic, partition, records) in enumerate(outputs):
+            if topic == point.topic and (point.where != "half" or len(records) > 1) and trigger.is_due():
+                out = {"before": [], "half": records[: len(records) // 2], "after": records}[point.where]
+                sent = [*outputs[:at], *([(topic, partition, out)] if out else [])]
+                if sent:
+                    await send_all(producer, sent)
+                die()
+        return await send_all(producer, outputs)
 
     return wrapped
 
