@@ -105,10 +105,11 @@ class Stitcher:
         outputs = tuple(output for output in outputs if output[2])
         if not outputs:
             return {}
-        ends = await self._producer.send_all(outputs)
-        for (topic, partition, records), end in zip(outputs, ends, strict=True):
+        ends = {}
+        for (topic, partition, records), end in zip(outputs, await self._producer.send_all(outputs), strict=True):
             self._written(topic, partition, end, records)
-        return {topic: end for (topic, _, _), end in zip(outputs, ends, strict=True)}
+            ends[topic] = end
+        return ends
 
     def _edges(self, decision: Decision) -> list[Output]:
         """Each project's to its own partition, whose one writer of persons sees them all."""

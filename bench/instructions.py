@@ -4,7 +4,8 @@
     .venv/bin/python -m bench.instructions --write     expect what is counted now
 
 Valgrind's callgrind counts; it is Debian's package `valgrind`. What is expected lies in `instructions.json`, with the
-Python and the libraries that it holds for: with others the counts are others.
+Python and the libraries that it holds for: with others the counts are others. So are those of `decide` on a processor
+without AVX2, by which ids are hashed.
 """
 
 import argparse

@@ -12,7 +12,7 @@ cdef struct Fact:
     int64_t happened  # Unix milliseconds
     Span message_id, user_id
     bint is_implicit
-    Py_ssize_t before  # the fact of the same anonymous id that came before, or NONE
+    Py_ssize_t before  # the number of the fact of the same anonymous id that came before; of no meaning in the first
 
 
 cdef struct Device:
@@ -24,9 +24,9 @@ cdef struct Device:
 
 @cython.final
 cdef class PlainOwners:
-    cdef readonly object of_project  # `pipeline.owners.ProjectOwners`
-    cdef readonly object blocked_ids
-    cdef readonly bint links_implicitly
+    cdef object of_project  # `pipeline.owners.ProjectOwners`
+    cdef object blocked_ids
+    cdef bint links_implicitly
     cdef list _kept  # what `Device.owner` points to
     cdef Device* _devices  # in the order in which they came
     cdef Py_ssize_t _device_count, _slots  # there is a power of 2 of slots, and twice as many as room for devices

@@ -7,14 +7,14 @@ What a record says is kept as it lies there, and becomes points only when somebo
 once. The records must be held meanwhile, and nobody else may tell `ProjectOwners` anything.
 """
 
-from os import urandom
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy, memset
 
-from pipeline.plain_json cimport NONE, equals, text_of
+from pipeline.plain_json cimport equals, text_of
+
+from os import urandom
 
 from msgspec import UNSET
 from msgspec.json import Encoder
@@ -25,7 +25,6 @@ cdef enum:
     FEWEST_SLOTS = 16
     FEWEST_FACTS = 64
 
-cdef bytes _NOBODY = b"null"
 cdef object _as_json = Encoder().encode
 cdef int64_t _BUCKET_MS = IMPLICIT_BUCKET_S * 1000
 cdef Py_ssize_t _KEPT = KEPT_AT_EACH_END
@@ -59,7 +58,7 @@ cdef class PlainOwners:
         cdef Fact* fact = self._new_fact()
         fact.happened, fact.is_implicit = plain.at.happened, plain.is_track
         fact.message_id, fact.user_id = plain.stamp.message_id, plain.call.user_id
-        fact.before = device.newest_fact if device.facts else NONE
+        fact.before = device.newest_fact
         device.newest_fact = self._fact_count - 1
         device.facts += 1
         if device.owner != NULL and not _is_owner(<bytes>device.owner, fact.user_id):
@@ -74,7 +73,7 @@ cdef class PlainOwners:
         self._tell_of(device)
         anonymous_id, message_id = text_of(plain.call.anonymous_id), text_of(plain.stamp.message_id)
         owner = self.of_project.owner_at(anonymous_id, plain.at.happened / 1000.0, message_id)
-        as_json = _NOBODY if owner is None else _as_json(owner)
+        as_json = _as_json(owner)
         if self.of_project.always[anonymous_id] is not UNSET:
             self._kept.append(as_json)
             device.owner = <PyObject*>as_json
@@ -197,10 +196,9 @@ cdef Py_ssize_t _first_of_each_moment(Fact** facts, Py_ssize_t count) noexcept n
 
 
 cdef bint _is_owner(bytes owner, Span user_id):
-    """Where an owner's name is escaped, it may be one and yet not be told."""
-    if owner is _NOBODY or PyBytes_GET_SIZE(owner) != user_id.size + 2:
-        return False
-    return memcmp(PyBytes_AS_STRING(owner) + 1, user_id.at, user_id.size) == 0
+    """Whether JSON is a user's name. Where that is escaped, it may be and yet not be told; null is nobody's."""
+    cdef const char* text = PyBytes_AS_STRING(owner)
+    return text[0] == b'"' and equals(user_id, text + 1, PyBytes_GET_SIZE(owner) - 2)
 
 
 cdef int64_t _bucket(Fact* fact) noexcept:
