@@ -4,8 +4,9 @@ It guarantees that frames are written after their rows are stored, that an inser
 rows under the same token, and that a row that the store refuses becomes a dead letter.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, TypeAlias
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ import tenacity
 from pipeline.dead_letters import dead_letter, row
 from pipeline.decision import Decision
 from pipeline.outcome import Rejected
-from pipeline.rows import rows_as_they_are, rows_of_each
+from pipeline.rows import rows_of_each
 from replay.partition import Decided
 from store import tables
 from store.client import Store
@@ -23,7 +24,7 @@ from store.errors import BadRows, StoreUnavailable
 from store.tables import EDGES, EVENTS, LINKS, REJECTED
 from topics import names
 from topics.raw import read_stamp
-from topics.records import PlacedRecord, RawRecord, Record
+from topics.records import PlacedRecord, RawRecord, Record, Written
 from topics.rejected import Reason
 from topics.stitched import decode_receipt
 
@@ -48,17 +49,15 @@ class Outputs:
         self.decided.append(decided)
         for decision in decided.decisions:
             self.rows += len(decision.stitched) + len(decision.links) + len(decision.rejected)
-            self.size += sum(len(value or b"") for _, value, _, _ in decision.stitched)
+            self.size += sum([len(value or b"") for _, value, _, _ in decision.stitched])
 
     def is_full(self, max_rows: int, max_bytes: int) -> bool:
         return self.rows >= max_rows or self.size >= max_bytes
 
-    def of(self, table: str) -> Iterator[PlacedRecord]:
-        """The records that live would publish, on the partitions that they would be on."""
-        for decided in self.decided:
-            for decision in decided.decisions:
-                for key, value, timestamp, headers in _records(decision, table):
-                    yield PlacedRecord(_TOPIC[table], decided.partition, -1, timestamp, key, value, headers)
+    def of(self, table: str) -> list[Record]:
+        """The records that live would publish."""
+        decisions = chain.from_iterable(decided.decisions for decided in self.decided)
+        return [*chain.from_iterable(_records(decision, table) for decision in decisions)]
 
 
 class Inserter:
@@ -82,41 +81,45 @@ class Inserter:
         token = uuid4().hex
         refused: list[_Refused] = []
         for table in (LINKS, EDGES, EVENTS):
-            refused += self._insert(table, [*outputs.of(table)], f"{token}/{table}")
-        letters = [*outputs.of(REJECTED), *(self._letter(outputs, *each) for each in refused)]
+            refused += self._insert(table, outputs.of(table), f"{token}/{table}")
+        letters = outputs.of(REJECTED) + [self._letter(outputs, *each) for each in refused]
         self._insert(REJECTED, letters, f"{token}/{REJECTED}")
 
-    def _insert(self, table: str, records: Sequence[PlacedRecord], token: str) -> list["_Refused"]:
+    def _insert(self, table: str, records: Sequence[Record], token: str) -> list["_Refused"]:
         """Store what can be; the rest, found by halving, is answered."""
         if not records:
             return []
-        rows = rows_of_each(row)(records) if table == REJECTED else rows_as_they_are(records)
         try:
-            self._retrying(self._shadow.insert, table, rows, token)
+            self._retrying(self._shadow.insert, table, _rows(table, records), token)
         except BadRows as error:
             if table == REJECTED:
                 raise  # the row of a dead letter is of our own making
             if len(records) == 1:
-                return [(records[0], f"code {error.code}: {error}".replace(*self._as_live))]
+                return [(table, records[0], f"code {error.code}: {error}".replace(*self._as_live))]
             middle = len(records) // 2
             first = self._insert(table, records[:middle], f"{token}<")
             return first + self._insert(table, records[middle:], f"{token}>")
         return []
 
-    def _letter(self, outputs: Outputs, record: PlacedRecord, why: str) -> PlacedRecord:
+    def _letter(self, outputs: Outputs, table: str, record: Record, why: str) -> Record:
         """The dead letter of a row: at the place where live has put it, or else at that of the record it came of."""
-        receipt = decode_receipt(record.value or b"")
-        asked = {"project": receipt.project_id, "message": receipt.message_id, "topic": record.topic}
+        key, value, timestamp, headers = record
+        receipt = decode_receipt(value or b"")
+        asked = {"project": receipt.project_id, "message": receipt.message_id, "topic": _TOPIC[table]}
         known = [(at["source_partition"], at["source_offset"], at["detail"]) for at in self._live.query(_KNOWN, asked)]
         place = _place(outputs, receipt.project_id, receipt.message_id)
         partition, offset, why = known[0] if known else (*place, why)
-        placed = record._replace(partition=partition, offset=offset)
-        _, _, _, headers = dead_letter(placed, Rejected("sink", Reason.STORE_REFUSED, why))
-        return placed._replace(topic=names.REJECTED, headers=headers)
+        placed = PlacedRecord(_TOPIC[table], partition, offset, timestamp, key, value, headers)
+        return dead_letter(placed, Rejected("sink", Reason.STORE_REFUSED, why))
 
 
-_Refused: TypeAlias = tuple[PlacedRecord, str]
-"""A row that the store does not take, and what it said."""
+_Refused: TypeAlias = tuple[str, Record, str]
+"""A row that a table of the store does not take, as its record, and what the store said."""
+
+
+def _rows(table: str, records: Sequence[Record]) -> list[bytes]:
+    unplaced = Written(_TOPIC[table], -1, 0, records)
+    return rows_of_each(row)(unplaced) if table == REJECTED else unplaced.values()
 
 
 def _place(outputs: Outputs, project_id: str, message_id: str) -> tuple[int, int]:
