@@ -55,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     arguments.add_argument("--quick", action="store_true", help="little of everything")
     arguments.add_argument("--events", type=int, help="that a turn drains")
     arguments.add_argument("--short-events", type=int, help="that a turn drains where one of the sides is slow")
+    arguments.add_argument("--even-events", type=int, help="that a turn drains where there are several workers")
     arguments.add_argument("--pairs", type=int, help="of turns")
     arguments.add_argument("--only", nargs="+", choices=KEYS, metavar="KEY", help=f"of {', '.join(KEYS)}")
     arguments.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for the results")
@@ -64,7 +65,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _scale(given: argparse.Namespace) -> Scale:
-    asked = {name: getattr(given, name) for name in ("events", "short_events", "pairs")}
+    asked = {name: getattr(given, name) for name in ("events", "short_events", "even_events", "pairs")}
     return replace(QUICK if given.quick else Scale(), **{name: size for name, size in asked.items() if size})
 
 

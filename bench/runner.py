@@ -18,10 +18,12 @@ _Take: TypeAlias = Callable[[], list[Figure]]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything. `short_events` are for comparisons with a slow side, `requests` for each turn."""
+    """How much of everything. `short_events` are for comparisons with a slow side, `even_events` for several workers:
+    the first to be ready must not have done all before the last is. `requests` are for each turn."""
 
     events: int = 1_000_000
     short_events: int = 100_000
+    even_events: int = 1_000_000
     pairs: int = 7
     requests: int = 8_000
     ids: int = 10_000_000
@@ -31,10 +33,20 @@ class Scale:
     half_events: int = 500_000
     identity_turns: int = 15
 
+    def events_of(self, load: Load) -> int:
+        match load:
+            case Load.USUAL:
+                return self.events
+            case Load.SHORT:
+                return self.short_events
+            case Load.EVEN:
+                return self.even_events
+
 
 QUICK: Final = Scale(
     events=20_000,
     short_events=5_000,
+    even_events=150_000,
     pairs=1,
     requests=1_000,
     ids=200_000,
@@ -66,9 +78,8 @@ class Runner:
                 self._take(keys, take)
 
     def _compare_all(self, wanted: list[Comparison], load: Load) -> None:
-        events = self.scale.short_events if load is Load.SHORT else self.scale.events
         with system() as running:
-            loaded = running.preload(events, is_even=load is Load.EVEN)
+            loaded = running.preload(self.scale.events_of(load), is_even=load is Load.EVEN)
             for comparison in wanted:
                 self._compare(running, loaded, comparison)
 
