@@ -21,7 +21,7 @@ import msgspec
 from replay.errors import Refused
 from topics.names import RAW
 from topics.raw import STAMP_HEADER
-from topics.records import PlacedRecord, RawRecord
+from topics.records import UNREADABLE, PlacedRecord, RawRecord
 
 ZSTD_SUFFIX: Final = ".zst"
 
@@ -91,7 +91,7 @@ def read_lines(paths: Sequence[Path]) -> Iterator[PlacedRecord]:
             for line in _lines(path):
                 yield record_of(line, number)
                 number += 1
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             raise Refused(f"{path}, line {number - first + 1}: not a line of `whipstitch export`: {error}") from error
         except OSError as error:
             raise Refused(f"{path}: cannot be read: {error.strerror or error}") from error

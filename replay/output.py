@@ -6,11 +6,9 @@ rows under the same token, and that a row that the store refuses becomes a dead 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final, TypeAlias
 from uuid import uuid4
 
-import msgspec
 import tenacity
 
 from pipeline.dead_letters import dead_letter, row
@@ -24,7 +22,7 @@ from store.errors import BadRows, StoreUnavailable
 from store.tables import EDGES, EVENTS, LINKS, REJECTED
 from topics import names
 from topics.raw import read_stamp
-from topics.records import PlacedRecord, RawRecord, Record, Written
+from topics.records import UNREADABLE, PlacedRecord, RawRecord, Record, Written
 from topics.rejected import Reason
 from topics.stitched import decode_receipt
 
@@ -56,8 +54,8 @@ class Outputs:
 
     def of(self, table: str) -> list[Record]:
         """The records that live would publish."""
-        decisions = chain.from_iterable(decided.decisions for decided in self.decided)
-        return [*chain.from_iterable(_records(decision, table) for decision in decisions)]
+        decisions = (decision for decided in self.decided for decision in decided.decisions)
+        return [record for decision in decisions for record in _records(decision, table)]
 
 
 class Inserter:
@@ -118,6 +116,7 @@ _Refused: TypeAlias = tuple[str, Record, str]
 
 
 def _rows(table: str, records: Sequence[Record]) -> list[bytes]:
+    """They lie in no topic, and no row says where its record lies."""
     unplaced = Written(_TOPIC[table], -1, 0, records)
     return rows_of_each(row)(unplaced) if table == REJECTED else unplaced.values()
 
@@ -134,7 +133,7 @@ def _place(outputs: Outputs, project_id: str, message_id: str) -> tuple[int, int
 def _is_of(record: RawRecord, project_id: str, message_id: str) -> bool:
     try:
         stamp = read_stamp(record.headers)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except UNREADABLE:
         return False
     return stamp.project_id == project_id and stamp.message_id == message_id
 
