@@ -38,32 +38,28 @@ class Ownership(msgspec.Struct, frozen=True, array_like=True):
     users: tuple[str, ...] = ()
 
 
-encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(Ownership).decode
-
 NOBODY: Final = Ownership()
 
 
 def with_facts(state: Ownership, facts: Iterable[LinkFact], max_users: int) -> Ownership:
     """As `with_points`, of facts of this id."""
-    return with_points(state, map(point_of, facts), max_users)
+    return with_points(state, [point_of(fact) for fact in facts], max_users)
 
 
 def point_of(fact: LinkFact) -> Point:
     return Point(fact.timestamp, fact.message_id, fact.user_id, fact.kind is IMPLICIT, fact.kind is FIRST)
 
 
-def with_points(state: Ownership, learnt: Iterable[Point], max_users: int) -> Ownership:
+def with_points(state: Ownership, learnt: Sequence[Point], max_users: int) -> Ownership:
     """The state with these points too, in whatever order and pieces they come; the very same object where they change
     nothing."""
-    users, points = state.users, {_moment(point): point for point in state.points}
+    users, points = state.users, _together(state.points, learnt)
     for point in learnt:
-        points.setdefault((point.timestamp, point.message_id), point)
         if point.user_id not in users and not point.only_first:
             users = _with_user(users, point.user_id, max_users)
     if users is state.users and len(points) == len(state.points):
         return state
-    kept = _bounded([points[moment] for moment in sorted(points)])
+    kept = _bounded(points)
     return state if users is state.users and kept == state.points else Ownership(kept, users)
 
 
@@ -92,7 +88,7 @@ def owner_always(state: Ownership, max_users: int) -> str | UnsetType | None:
     if len(state.users) >= max_users:
         return UNSET
     owner = state.points[-1].user_id
-    is_alone = len(state.points) == 1 or (state.users == (owner,) and all(owner == p.user_id for p in state.points))
+    is_alone = len(state.points) == 1 or (state.users == (owner,) and _are_all_of(owner, state.points))
     return owner if is_alone else UNSET
 
 
@@ -154,6 +150,26 @@ def _users(points: tuple[Point, ...]) -> list[str]:
     return [point.user_id for point in points if point.user_id is not None]
 
 
+def _together(points: tuple[Point, ...], learnt: Sequence[Point]) -> list[Point]:
+    """In order, and of each moment the first that came."""
+    if _ascend([*points[-1:], *learnt]):  # as they mostly do
+        return [*points, *learnt]
+    by_moment = {_moment(point): point for point in points}
+    for point in learnt:
+        by_moment.setdefault(_moment(point), point)
+    return [by_moment[moment] for moment in sorted(by_moment)]
+
+
+def _ascend(points: list[Point]) -> bool:
+    return all(map(_is_before, points, points[1:]))
+
+
+def _is_before(one: Point, other: Point) -> bool:
+    if one.timestamp != other.timestamp:
+        return one.timestamp < other.timestamp
+    return one.message_id < other.message_id
+
+
 def _with_user(users: tuple[str, ...], user_id: str | None, max_users: int) -> tuple[str, ...]:
     """With one that is not among them."""
     if user_id is None:
@@ -182,6 +198,13 @@ def _earliest_of_each_bucket(points: list[Point]) -> list[Point]:
         if point.implicit:
             earliest.setdefault((point.user_id, _bucket(point)), point)
     return [point for point in points if not point.implicit or earliest[point.user_id, _bucket(point)] is point]
+
+
+def _are_all_of(user_id: str | None, points: Sequence[Point]) -> bool:
+    for point in points:  # noqa: SIM110  # as `_any_implicit`
+        if point.user_id != user_id:
+            return False
+    return True
 
 
 def _any_implicit(points: Sequence[Point]) -> bool:

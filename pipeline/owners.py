@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pipeline import identity
+from pipeline import identity, owner_rows
 from pipeline.identity import Ownership, Point
 from pipeline.rules import ProjectRules, Rules
 from topics.keys import anonymous_key
@@ -59,6 +59,12 @@ class ProjectOwners:
         state, rules = self._now(anonymous_id), self.rules
         return identity.owner_at(state, timestamp, message_id, rules.max_users, rules.policy)
 
+    def row_of_untold(self, anonymous_id: str) -> bytes | UnsetType | None:
+        """Its row in the table, where that still says all; UNSET where more was told since, or may have been."""
+        if anonymous_id in self._states or anonymous_id in self._learnt:
+            return UNSET
+        return self._stored.get(anonymous_key(self._project_id, anonymous_id))
+
     def already_merged(self, fact: LinkFact) -> bool:
         return identity.already_merged(self._now(fact.anonymous_id), fact)
 
@@ -82,7 +88,7 @@ class ProjectOwners:
 
     def changed(self) -> dict[bytes, bytes | None]:
         return {
-            anonymous_key(self._project_id, anonymous_id): identity.encode(after) if after.points else None
+            anonymous_key(self._project_id, anonymous_id): owner_rows.encode(after) if after.points else None
             for anonymous_id in list({**self._states, **self._learnt})
             if (after := self._now(anonymous_id)) is not self._states[anonymous_id].before
         }
@@ -112,7 +118,7 @@ class ProjectOwners:
         """None where nobody has said who it is, as of most."""
         state = self._states.get(anonymous_id)
         if state is None and (row := self._stored.get(anonymous_key(self._project_id, anonymous_id))):
-            before = identity.decode(row)
+            before = owner_rows.decode(row)
             state = self._states[anonymous_id] = _State(before, before)
         return state
 

@@ -27,6 +27,7 @@ cdef class PlainOwners:
     cdef object of_project  # `pipeline.owners.ProjectOwners`
     cdef object blocked_ids
     cdef bint links_implicitly
+    cdef Py_ssize_t _max_users
     cdef list _kept  # what `Device.owner` points to
     cdef Device* _devices  # in the order in which they came
     cdef Py_ssize_t _device_count, _slots  # there is a power of 2 of slots, and twice as many as room for devices
@@ -36,6 +37,7 @@ cdef class PlainOwners:
 
     cdef int learn(self, PlainCall* plain) except -1
     cdef bytes owner_of(self, PlainCall* plain)
+    cdef bytes _only_owner(self, Device* device)
     cdef int tell(self) except -1
     cdef int _tell_of(self, Device* device) except -1
     cdef list _points_of(self, Device* device)

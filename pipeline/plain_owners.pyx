@@ -7,12 +7,14 @@ What a record says is kept as it lies there, and becomes points only when somebo
 once. The records must be held meanwhile, and nobody else may tell `ProjectOwners` anything.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy, memset
 
-from pipeline.plain_json cimport equals, text_of
+from pipeline.plain_json cimport Span, equals, text_of
+from pipeline.plain_row cimport is_of_one_user
+from pipeline.plain_write cimport put_said
 
 from os import urandom
 
@@ -26,6 +28,7 @@ cdef enum:
     FEWEST_FACTS = 64
 
 cdef object _as_json = Encoder().encode
+cdef bytes _NOBODY = b"null"
 cdef int64_t _BUCKET_MS = IMPLICIT_BUCKET_S * 1000
 cdef Py_ssize_t _KEPT = KEPT_AT_EACH_END
 cdef uint64_t _SEED = int.from_bytes(urandom(8), "big")  # nobody can choose ids that meet in the table
@@ -42,8 +45,9 @@ cdef extern from *:
 
 cdef class PlainOwners:
     def __cinit__(self, of_project):
-        self.of_project = of_project
-        self.blocked_ids, self.links_implicitly = of_project.rules.blocked_ids, of_project.rules.implicit_links
+        rules = of_project.rules
+        self.of_project, self.blocked_ids, self.links_implicitly = of_project, rules.blocked_ids, rules.implicit_links
+        self._max_users = rules.max_users
         self._kept = []
         self._make_room(FEWEST_SLOTS)
 
@@ -70,14 +74,35 @@ cdef class PlainOwners:
         cdef Device* device = self._device(plain.call.anonymous_id)
         if device.owner != NULL:
             return <bytes>device.owner
-        self._tell_of(device)
-        anonymous_id, message_id = text_of(plain.call.anonymous_id), text_of(plain.stamp.message_id)
-        owner = self.of_project.owner_at(anonymous_id, plain.at.happened / 1000.0, message_id)
-        as_json = _as_json(owner)
-        if self.of_project.always[anonymous_id] is not UNSET:
-            self._kept.append(as_json)
-            device.owner = <PyObject*>as_json
-        return as_json
+        owner = self._only_owner(device)
+        if owner is None:
+            self._tell_of(device)
+            anonymous_id, message_id = text_of(plain.call.anonymous_id), text_of(plain.stamp.message_id)
+            owner = _as_json(self.of_project.owner_at(anonymous_id, plain.at.happened / 1000.0, message_id))
+            if self.of_project.always[anonymous_id] is UNSET:
+                return owner
+        self._kept.append(owner)
+        device.owner = <PyObject*>owner
+        return owner
+
+    cdef bytes _only_owner(self, Device* device):
+        """As JSON, who did any event of a device that is nobody's, or one user's alone by its row in the table and by
+        what was learnt; None where it may be neither."""
+        cdef Span user_id
+        cdef Fact* fact
+        cdef Py_ssize_t at, next_fact = device.newest_fact
+        row = self.of_project.row_of_untold(text_of(device.anonymous_id))
+        user_id.at, user_id.size = NULL, 0
+        if row is UNSET or self._max_users < 2 or row and not is_of_one_user(row, &user_id):
+            return None
+        for at in range(device.facts):
+            fact = &self._facts[next_fact]
+            if user_id.at == NULL:
+                user_id = fact.user_id
+            if not equals(fact.user_id, <const char*>user_id.at, user_id.size):
+                return None
+            next_fact = fact.before
+        return _NOBODY if user_id.at == NULL else _quoted(user_id)
 
     cdef int tell(self) except -1:
         """Of all that was learnt. After it `ProjectOwners` may be asked and told by others, and this is of no more use."""
@@ -193,6 +218,12 @@ cdef Py_ssize_t _first_of_each_moment(Fact** facts, Py_ssize_t count) noexcept n
             facts[kept] = facts[at]
             kept += 1
     return kept
+
+
+cdef bytes _quoted(Span user_id):
+    cdef bytes owner = PyBytes_FromStringAndSize(NULL, user_id.size + 2)
+    put_said(PyBytes_AS_STRING(owner), user_id)
+    return owner
 
 
 cdef bint _is_owner(bytes owner, Span user_id):

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pipeline.dedupe import SeenIds, seen_id
 from pipeline.dedupe_slice import Receipts
-from pipeline.identity import NOBODY, decode, encode, with_facts
+from pipeline.identity import NOBODY, with_facts
+from pipeline.owner_rows import decode, encode
 from pipeline.reserved import ALIAS
 from pipeline.rules import Rules
 from pipeline.validate import SYNTHETIC_PREFIX

@@ -21,7 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from bench.load import PROJECT
 from bench.sides import INSERT_AFTER_S, EventsTable, Side, say_begin, say_end, side_of_arguments
 from bench.sides.same_logic import Arrived, rules_of, stitched_row
-from pipeline import identity
+from pipeline import owner_rows
 from pipeline.identity import NOBODY, Ownership
 from topics.names import RAW
 
@@ -50,10 +50,10 @@ class _State:
 
     def ownership(self, anonymous: bytes) -> Ownership:
         stored = self._owners.get(anonymous)
-        return NOBODY if stored is None else identity.decode(stored)
+        return NOBODY if stored is None else owner_rows.decode(stored)
 
     def own(self, anonymous: bytes, ownership: Ownership) -> None:
-        self._owners[anonymous] = identity.encode(ownership)
+        self._owners[anonymous] = owner_rows.encode(ownership)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from quixstreams.state import State as QuixState
 from bench.load import PROJECT
 from bench.sides import EventsTable, Side, say_begin, say_end, side_of_arguments
 from bench.sides.same_logic import WINDOW_S, Arrived, rules_of, stitched_row
-from pipeline import identity
+from pipeline import owner_rows
 from pipeline.identity import NOBODY, Ownership
 from topics.names import RAW
 
@@ -43,10 +43,10 @@ class _State:
 
     def ownership(self, anonymous: bytes) -> Ownership:
         stored = self._state.get_bytes(_OWNERSHIP_PREFIX + anonymous)
-        return NOBODY if stored is None else identity.decode(stored)
+        return NOBODY if stored is None else owner_rows.decode(stored)
 
     def own(self, anonymous: bytes, ownership: Ownership) -> None:
-        self._state.set_bytes(_OWNERSHIP_PREFIX + anonymous, identity.encode(ownership))
+        self._state.set_bytes(_OWNERSHIP_PREFIX + anonymous, owner_rows.encode(ownership))
 
 
 class _Sink(BatchingSink):

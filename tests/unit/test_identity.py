@@ -2,23 +2,24 @@
 
 import itertools
 from typing import get_args
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from pipeline import owner_rows
 from pipeline.identity import (
     NOBODY,
     Ownership,
     corrected,
-    decode,
-    encode,
     owner_always,
     owner_at,
     with_facts,
     without_users,
 )
+from pipeline.owner_rows import decode, encode
 from topics.control import Policy
 from topics.links import LinkFact, LinkKind
 
@@ -118,7 +119,19 @@ def test_nobody_ever_did_what_an_unknown_id_did() -> None:
 @given(st.lists(any_facts, max_size=8))
 def test_state_survives_its_encoding(each: list[LinkFact]) -> None:
     state = after(*each)
-    assert decode(encode(state)) == state
+    row = encode(state)
+    assert decode(row) is state
+    with patch.object(owner_rows, "_at_hand", {}):
+        assert decode(row) == state
+
+
+def test_only_the_rows_of_late_are_at_hand() -> None:
+    state = after(fact("U1", 2))
+    row = encode(state)
+    for at in range(owner_rows._MOST_AT_HAND):
+        encode(after(fact("U2", at)))
+    assert decode(row) is not state
+    assert decode(row) == state
 
 
 def test_a_correction_takes_points_out_and_puts_others_in() -> None:

@@ -1,6 +1,6 @@
 """Batches come to the same in compiled code as in Python: who did it, what is published, what is remembered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -8,12 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import load
+from pipeline.identity import NOBODY, with_facts
+from pipeline.owner_rows import encode
 from pipeline.rules import Rules
 from tests import compiled
 from tests.plain import assert_decided_alike, plain_rows
 from tests.records import START_MS, TestRecord, raw_call
 from topics import links
 from topics.control import Policy, Project
+from topics.keys import anonymous_key
+from topics.links import RESET, LinkFact, LinkKind
 
 compiled.needs("pipeline.plain_batch")
 
@@ -39,7 +43,7 @@ projects = st.builds(
     policy=st.sampled_from(POLICIES),
     implicit_links=st.booleans(),
     blocked_ids=st.sampled_from([(), ("nobody",)]),
-    max_users_per_anonymous_id=st.sampled_from([1, 2, 10]),
+    max_users_per_anonymous_id=st.sampled_from([0, 1, 2, 10]),
 )
 
 
@@ -153,3 +157,26 @@ SAID: list[Mapping[str, object]] = [{}, {"userId": "u1"}, {}]
 
 def track(n: int, **said: object) -> TestRecord:
     return raw_call({"type": "track", "event": "E", "anonymousId": "A", **said}, at_ms=START_MS + n, offset=n)
+
+
+SHARED = [f"u{n}" for n in range(11)]
+
+
+@pytest.mark.parametrize(
+    "users", [("u1",), ("u1", "u1", "u1"), ("u1", "u2"), ("u1", None), (None,), ('quo"te',), SHARED]
+)
+@pytest.mark.parametrize("kind", LinkKind)
+@pytest.mark.parametrize("then", [(), ("u1",), ("u2",), ("u1", "u2")])
+def test_whatever_the_table_says_of_a_device_is_read_as_in_python(
+    users: Sequence[str | None], kind: LinkKind, then: Sequence[str]
+) -> None:
+    said = [
+        LinkFact("p", "anon-1", user, n, f"f{n}", RESET if user is None else kind, n) for n, user in enumerate(users)
+    ]
+    owners = {anonymous_key("p", "anon-1"): encode(with_facts(NOBODY, said, 10))}
+    bodies: list[dict[str, object]] = [
+        {"type": "identify", "userId": user, "anonymousId": "anon-1", "messageId": user} for user in then
+    ]
+    bodies.append({"type": "track", "event": "Viewed", "anonymousId": "anon-1", "messageId": "asked"})
+    batch = [raw_call(body, at_ms=START_MS + n, offset=n) for n, body in enumerate(bodies)]
+    assert_decided_alike(batch, owners, RULES)
