@@ -37,7 +37,7 @@ class IdTable:
             self.claim(*receipts.row(row), window_ms)
 
     def receipts(self) -> Receipts:
-        """All that is here, in any order."""
+        """All that is here, in any order; in compiled code by `high`, as a slice has them."""
         ids = np.array([*self._received_at_ms], np.uint64).reshape(-1, 2)
         received_at_ms = np.array([*self._received_at_ms.values()], np.int64)
         return Receipts(ids[:, 0].copy(), ids[:, 1].copy(), received_at_ms)

@@ -15,6 +15,7 @@ cdef class IdTable:
     cdef Py_ssize_t _used
 
     cpdef bint claim(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms) except -1
+    cdef Py_ssize_t _place(self, uint64_t high) noexcept nogil
     cdef Slot* _slot(self, uint64_t high, uint64_t low) noexcept nogil
     cdef void fetch_ahead(self, uint64_t high) noexcept nogil
     cdef bint _is_too_small_for(self, Py_ssize_t count) noexcept nogil

@@ -58,12 +58,23 @@ cdef class IdTable:
         all_of = np.empty(self._used, np.uint64), np.empty(self._used, np.uint64), np.empty(self._used, np.int64)
         cdef uint64_t[::1] high = all_of[0], low = all_of[1]
         cdef int64_t[::1] received_at_ms = all_of[2]
-        cdef Py_ssize_t at, row = 0
-        for at in range(1 << self._bits):
-            if self._slots[at].received_at_ms != FREE:
-                high[row], low[row] = self._slots[at].high, self._slots[at].low
-                received_at_ms[row] = self._slots[at].received_at_ms
-                row += 1
+        cdef Py_ssize_t at, row, rows = 0, count = 1 << self._bits, first_free = 0
+        cdef Slot* slot
+        while self._slots[first_free].received_at_ms != FREE:
+            first_free += 1
+        for at in range(count + first_free):
+            # Those before the first that is free may have had no room at the end, where they belong: they are last.
+            slot = &self._slots[at & count - 1]
+            if slot.received_at_ms == FREE or (at < first_free and self._place(slot.high) > first_free):
+                continue
+            if at >= count and self._place(slot.high) < first_free:
+                continue
+            row = rows
+            while row and high[row - 1] > slot.high:
+                high[row], low[row], received_at_ms[row] = high[row - 1], low[row - 1], received_at_ms[row - 1]
+                row -= 1
+            high[row], low[row], received_at_ms[row] = slot.high, slot.low, slot.received_at_ms
+            rows += 1
         return Receipts(*all_of)
 
     cpdef bint claim(self, uint64_t high, uint64_t low, int64_t received_at_ms, int64_t window_ms) except -1:
@@ -79,10 +90,13 @@ cdef class IdTable:
         slot.high, slot.low, slot.received_at_ms = high, low, received_at_ms
         return True
 
+    cdef Py_ssize_t _place(self, uint64_t high) noexcept nogil:
+        return high >> (64 - self._bits)
+
     cdef Slot* _slot(self, uint64_t high, uint64_t low) noexcept nogil:
         """Of an id, or the free one that it would take. Ids are hashes, so their first bits spread them evenly, and
         nearly in the order in which a slice will have them."""
-        cdef uint64_t at = high >> (64 - self._bits), last = (1 << self._bits) - 1
+        cdef uint64_t at = self._place(high), last = (1 << self._bits) - 1
         while True:
             if self._slots[at].received_at_ms == FREE:
                 break
@@ -98,7 +112,7 @@ cdef class IdTable:
     cdef void fetch_ahead(self, uint64_t high) noexcept nogil:
         """Have the processor fetch what will be looked at soon: ids lie anywhere in the table, and to wait for memory
         would cost more than all else."""
-        fetch(&self._slots[high >> (64 - self._bits)])
+        fetch(&self._slots[self._place(high)])
 
     cdef int _grow(self) except -1:
         cdef Slot* before = self._slots

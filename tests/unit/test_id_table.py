@@ -40,6 +40,7 @@ def test_any_ids_get_the_same_answers_as_in_python(
     compiled.claim_all(receipts(then), WINDOW_MS)
     plain.claim_all(receipts(then), WINDOW_MS)
     assert (len(compiled), compiled.receipts()) == (len(plain), plain.receipts())
+    assert [*compiled.receipts().high] == sorted(plain.receipts().high)
 
 
 @TABLES
