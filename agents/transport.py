@@ -103,16 +103,27 @@ class BatchConsumer(driver.Consumer):
     def hand_over(self, tp: TP, end: int, records: Sequence[Record]) -> None:
         """Give to its reader what this process wrote to a partition, up to before the offset `end`, where it is what
         comes next and the reader has room for it. It is read from Kafka otherwise."""
-        watermark = self._watermarks.get(tp)
-        if watermark is None or self.app.rebalancing or self.should_stop:
+        if self.app.rebalancing or self.should_stop or tp not in self._get_active_partitions():
             return
-        self._written_to[tp] = end
         written = Written(tp.topic, tp.partition, end - len(records), records)
+        watermark = self._watermarks.get(tp) or self._begun_by(tp, written.first_offset)
+        self._written_to[tp] = end
+        if watermark is None:
+            return
         if watermark.next_offset == written.first_offset and self._is_taken(written, watermark):
             watermark.delivered(end - 1, self.app.readers[tp.topic])
             self._pause_where_caught_up(tp, watermark)
         else:
             self._read_on(tp)
+
+    def _begun_by(self, tp: TP, offset: int) -> Watermark | None:
+        """The watermark of a partition of which nothing was polled yet: what is written first since its assignment
+        comes next where it lies at the committed offset. None where it does not: then a poll must come first."""
+        if tp in self._written_to or offset != (self._committed_offset.get(tp) or 0):
+            return None
+        watermark = self.watermark(tp)
+        watermark.next_offset = offset
+        return watermark
 
     def _is_taken(self, records: Written, watermark: Watermark) -> bool:
         last = records[-1]

@@ -27,6 +27,14 @@ def offer(self, records, acknowledge):
     return taken
 agents.sink.Sink.offer = offer
 """
+# Nothing of `events.stitched` is polled before the worker has written to it.
+UNPOLLED = """
+from agents.transport import BatchConsumer
+plain_readable = BatchConsumer._readable
+def readable(self):
+    return {tp for tp in plain_readable(self) if self._written_to or tp.topic != 'events.stitched'}
+BatchConsumer._readable = readable
+"""
 HANDED, REFUSED, READ = "handed True", "handed False", "read True"
 
 
@@ -80,6 +88,28 @@ def test_events_are_handed_over_and_stored_once(system: System, project: str) ->
     with system.worker():  # what was handed over was committed too, and is not read again
         publish(system, project, published)
         all_stored(system, project, published + 1)
+
+
+def test_a_worker_that_starts_where_all_was_read_reads_nothing_back(system: System, project: str) -> None:
+    with system.worker():
+        publish(system, project, 0)
+        all_stored(system, project, 1)
+    with system.worker(worker_code("False")) as worker:
+        publish(system, project, 1)
+        all_stored(system, project, 2)
+        log = system.log_of(worker)
+    assert (log.count(HANDED), log.count(READ)) == (1, 0)
+
+
+def test_what_others_wrote_before_it_started_is_read(system: System, project: str) -> None:
+    with system.worker():
+        publish(system, project, 0)
+        all_stored(system, project, 1)
+    system.publish(stitched(project, "others"), topic=STITCHED)
+    publish(system, project, 1)
+    with system.worker(UNPOLLED):
+        eventually(lambda: len(stored(system, project)) >= 3, "3 events in the store")
+    assert stored(system, project) == ["m000", "m001", "others"]
 
 
 def test_what_a_sink_has_no_room_for_is_read_from_kafka(system: System, project: str) -> None:
