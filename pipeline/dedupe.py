@@ -127,7 +127,7 @@ class SeenIds:
         ended_ms = int(np.median(sealed.receipts.received_at_ms)) - self.window_ms - SLACK_S * 1000
         self._slices = [piece for piece in self._slices if piece.newest_ms > ended_ms]
         self._slices.append(sealed)
-        self._recent = IdTable()
+        self._recent = IdTable(len(sealed))  # as many are to be expected again
         self._join()
 
     def _join(self) -> None:

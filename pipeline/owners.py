@@ -47,7 +47,6 @@ class ProjectOwners:
         self._project_id = project_id
         self._stored = stored
         self._states: dict[str, _State] = {}
-        self._learnt: dict[str, list[Point]] = {}  # what the states have not taken in yet
 
     def owner_at(self, anonymous_id: str, timestamp: float, message_id: str) -> str | None:
         """Who did an anonymous event of that moment, as far as is known."""
@@ -61,7 +60,7 @@ class ProjectOwners:
 
     def row_of_untold(self, anonymous_id: str) -> bytes | UnsetType | None:
         """Its row in the table, where that still says all; UNSET where more was told since, or may have been."""
-        if anonymous_id in self._states or anonymous_id in self._learnt:
+        if anonymous_id in self._states:
             return UNSET
         return self._stored.get(anonymous_key(self._project_id, anonymous_id))
 
@@ -73,7 +72,7 @@ class ProjectOwners:
 
     def learn_points(self, anonymous_id: str, points: Sequence[Point]) -> None:
         """As `learn`, of the points that facts of one anonymous id become."""
-        self._learnt.setdefault(anonymous_id, []).extend(points)
+        self._of(anonymous_id).learnt.extend(points)
         user_id = self.always.get(anonymous_id)
         if user_id is None or not all(point.user_id == user_id and not point.only_first for point in points):
             self.always.pop(anonymous_id, None)
@@ -88,20 +87,22 @@ class ProjectOwners:
 
     def changed(self) -> dict[bytes, bytes | None]:
         return {
-            anonymous_key(self._project_id, anonymous_id): owner_rows.encode(after) if after.points else None
-            for anonymous_id in list({**self._states, **self._learnt})
-            if (after := self._now(anonymous_id)) is not self._states[anonymous_id].before
+            state.key: owner_rows.encode(after) if after.points else None
+            for state in self._states.values()
+            if (after := self._taken_in(state)) is not state.before
         }
 
     def _owner_always(self, anonymous_id: str) -> str | UnsetType | None:
-        if anonymous_id not in self._learnt and self._known(anonymous_id) is None:
-            return None
-        return identity.owner_always(self._now(anonymous_id), self.rules.max_users)
+        state = self._known(anonymous_id)
+        return None if state is None else identity.owner_always(self._taken_in(state), self.rules.max_users)
 
     def _now(self, anonymous_id: str) -> Ownership:
-        state, learnt = self._of(anonymous_id), self._learnt.pop(anonymous_id, None)
-        if learnt:
-            state.now = identity.with_points(state.now, learnt, self.rules.max_users)
+        return self._taken_in(self._of(anonymous_id))
+
+    def _taken_in(self, state: "_State") -> Ownership:
+        if state.learnt:
+            state.now = identity.with_points(state.now, state.learnt, self.rules.max_users)
+            state.learnt = []
         return state.now
 
     def _replace(self, anonymous_id: str, after: Ownership) -> None:
@@ -111,21 +112,26 @@ class ProjectOwners:
     def _of(self, anonymous_id: str) -> "_State":
         state = self._known(anonymous_id)
         if state is None:
-            state = self._states[anonymous_id] = _State(identity.NOBODY, identity.NOBODY)
+            key = anonymous_key(self._project_id, anonymous_id)
+            state = self._states[anonymous_id] = _State(key, identity.NOBODY, identity.NOBODY)
         return state
 
     def _known(self, anonymous_id: str) -> "_State | None":
         """None where nobody has said who it is, as of most."""
         state = self._states.get(anonymous_id)
-        if state is None and (row := self._stored.get(anonymous_key(self._project_id, anonymous_id))):
-            before = owner_rows.decode(row)
-            state = self._states[anonymous_id] = _State(before, before)
+        if state is None:
+            key = anonymous_key(self._project_id, anonymous_id)
+            if row := self._stored.get(key):
+                before = owner_rows.decode(row)
+                state = self._states[anonymous_id] = _State(key, before, before)
         return state
 
 
 class _State(msgspec.Struct, gc=False):
-    """What is known of an anonymous id: `before` as in the table, and `now` with all that was taken in. A struct, as an
-    object of a class takes twice as long to be made."""
+    """What is known of an anonymous id: `before` as in the table, under its key there, `now` with what was taken in,
+    and `learnt` what was not yet. A struct, as an object of a class takes twice as long to be made."""
 
+    key: bytes
     before: Ownership
     now: Ownership
+    learnt: list[Point] = msgspec.field(default_factory=list)

@@ -112,10 +112,11 @@ cdef class PlainBatch:
                 break
             # Step 1. Claim its id.
             if self._claim(row):
+                key, timestamp = record.key, record.timestamp
                 # Step 2. Take in what it says of who is who, or ask who did it.
-                owner = self._owner(record, &plain, links)
+                owner = self._owner(key, timestamp, &plain, links)
                 # Step 3. Write it.
-                stitched.append((record.key, write_plain(value, &plain, owner), record.timestamp, ()))
+                stitched.append((key, write_plain(value, &plain, owner), timestamp, ()))
             else:
                 duplicates += 1
             row += 1
@@ -168,20 +169,20 @@ cdef class PlainBatch:
             return False
         return self._claimed.claim(self._high[row], self._low[row], self._received_at_ms[row], self._window_ms)
 
-    cdef bytes _owner(self, record, PlainCall* plain, list links):
+    cdef bytes _owner(self, key, timestamp, PlainCall* plain, list links):
         """As JSON, who did an event without a user; None where it has one."""
         if plain.call.user_id.size:
             if self._owners is not None:
-                self._take_in(record, plain, links)
+                self._take_in(key, timestamp, plain, links)
             return None
         return _NOBODY if self._owners is None else self._project.owner_of(plain)
 
-    cdef int _take_in(self, record, PlainCall* plain, list links) except -1:
+    cdef int _take_in(self, key, timestamp, PlainCall* plain, list links) except -1:
         """`pipeline.evidence.evidence` of an event with a user, published and kept."""
         cdef Span anonymous_id = plain.call.anonymous_id
         if not anonymous_id.size or _is_synthetic(anonymous_id) or plain.is_track and not self._project.links_implicitly:
             return 0
-        links.append((record.key, _written_link(plain), record.timestamp, ()))
+        links.append((key, _written_link(plain), timestamp, ()))
         self._project.learn(plain)
         return 0
 
