@@ -5,14 +5,8 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from pipeline.dialects.segment_plain cimport PlainCall
+from pipeline.plain_fact cimport Fact
 from pipeline.plain_json cimport Span
-
-
-cdef struct Fact:
-    int64_t happened  # Unix milliseconds
-    Span message_id, user_id
-    bint is_implicit
-    Py_ssize_t before  # the number of the fact of the same anonymous id that came before; of no meaning in the first
 
 
 cdef struct Device:

@@ -10,8 +10,9 @@ once. The records must be held meanwhile, and nobody else may tell `ProjectOwner
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdlib cimport qsort
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
+from pipeline.plain_fact cimport Fact, by_moment, first_of_each_moment
 from pipeline.plain_json cimport Span, equals, text_of
 from pipeline.plain_row cimport is_of_one_user
 from pipeline.plain_write cimport put_said
@@ -127,8 +128,8 @@ cdef class PlainOwners:
             facts[at] = &self._facts[next_fact]
             next_fact = facts[at].before
         try:
-            qsort(facts, device.facts, sizeof(Fact*), _by_moment)
-            return _points(facts, _first_of_each_moment(facts, device.facts))
+            qsort(facts, device.facts, sizeof(Fact*), by_moment)
+            return _points(facts, first_of_each_moment(facts, device.facts))
         finally:
             PyMem_Free(facts)
 
@@ -210,16 +211,6 @@ cdef list _points(Fact** facts, Py_ssize_t count):
     return points
 
 
-cdef Py_ssize_t _first_of_each_moment(Fact** facts, Py_ssize_t count) noexcept nogil:
-    """Put them in front, and count them."""
-    cdef Py_ssize_t at, kept = 1
-    for at in range(1, count):
-        if _compared(facts[at], facts[kept - 1]):
-            facts[kept] = facts[at]
-            kept += 1
-    return kept
-
-
 cdef bytes _quoted(Span user_id):
     cdef bytes owner = PyBytes_FromStringAndSize(NULL, user_id.size + 2)
     put_said(PyBytes_AS_STRING(owner), user_id)
@@ -234,25 +225,6 @@ cdef bint _is_owner(bytes owner, Span user_id):
 
 cdef int64_t _bucket(Fact* fact) noexcept:
     return fact.happened // _BUCKET_MS
-
-
-cdef int _by_moment(const void* one, const void* other) noexcept nogil:
-    """What came first is first."""
-    cdef Fact* a = (<Fact**>one)[0]
-    cdef Fact* b = (<Fact**>other)[0]
-    cdef int compared = _compared(a, b)
-    return compared if compared else -1 if a < b else 1
-
-
-cdef int _compared(Fact* a, Fact* b) noexcept nogil:
-    """As Python compares (timestamp, message id), whose bytes are characters."""
-    cdef int order
-    if a.happened != b.happened:
-        return -1 if a.happened < b.happened else 1
-    order = memcmp(a.message_id.at, b.message_id.at, min(a.message_id.size, b.message_id.size))
-    if order == 0 and a.message_id.size != b.message_id.size:
-        return -1 if a.message_id.size < b.message_id.size else 1
-    return order
 
 
 cdef uint64_t _hash(Span text) noexcept nogil:
