@@ -4,7 +4,7 @@ One `SeenIds` holds one partition. Nothing is remembered by asking: an id is not
 durable. `position` says up to where `events.stitched` has been taken in, so that a partition that comes back is brought
 up to the log before it decides anything.
 
-The newest ids are in a table (`pipeline/id_table.pyx`), which takes them in one by one. When it has 65,536 of them it
+The newest ids are in a table (`pipeline/id_table.pyx`), which takes them in one by one. When it has 61,440 of them it
 becomes a sorted slice, at 27 bytes an id, of which 24 may lie on disk; slices are joined as they grow in number, and go
 as a whole once all of their ids are past the window.
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 # last batches are decided again.
 SLACK_S = 3600
 
-_SEAL_AT = 65_536
+_SEAL_AT = 61_440  # with a batch more they fill the table of 131,072 places to a half, and it need not grow
 _JOIN_AT_ONCE = 8
 _LARGEST_SLICE = 1 << 20  # to join one takes about 0.1 s
 _LARGEST_SHARE = 8  # as a slice goes whole, ids stay up to this part of a window longer than they must
@@ -44,7 +44,7 @@ _NOTHING_HASHED: Final = hashlib.blake2b(digest_size=16)  # a copy of it costs l
 
 
 class SeenIds:
-    """The remembered ids of one partition, at 27 bytes an id but for the newest 65,536."""
+    """The remembered ids of one partition, at 27 bytes an id but for the newest 61,440."""
 
     __slots__ = ("_folder", "_recent", "_seal_at", "_slices", "position", "window_ms", "window_s")
 
