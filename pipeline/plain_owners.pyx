@@ -89,11 +89,10 @@ cdef class PlainOwners:
     cdef bytes _only_owner(self, Device* device):
         """As JSON, who did any event of a device that is nobody's, or one user's alone by its row in the table and by
         what was learnt; None where it may be neither."""
-        cdef Span user_id
+        cdef Span user_id = Span(NULL, 0)
         cdef Fact* fact
         cdef Py_ssize_t at, next_fact = device.newest_fact
         row = self.of_project.row_of_untold(text_of(device.anonymous_id))
-        user_id.at, user_id.size = NULL, 0
         if row is UNSET or self._max_users < 2 or row and not is_of_one_user(row, &user_id):
             return None
         for at in range(device.facts):

@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import load
+from pipeline.dedupe import SeenIds
 from pipeline.identity import NOBODY, with_facts
 from pipeline.owner_rows import encode
 from pipeline.rules import Rules
+from pipeline.stitch import decide
 from tests import compiled
 from tests.plain import assert_decided_alike, plain_rows
 from tests.records import START_MS, TestRecord, raw_call
@@ -180,3 +183,12 @@ def test_whatever_the_table_says_of_a_device_is_read_as_in_python(
     bodies.append({"type": "track", "event": "Viewed", "anonymousId": "anon-1", "messageId": "asked"})
     batch = [raw_call(body, at_ms=START_MS + n, offset=n) for n, body in enumerate(bodies)]
     assert_decided_alike(batch, owners, RULES)
+
+
+def test_a_row_that_is_cut_off_is_no_row_in_compiled_code_either() -> None:
+    said = [LinkFact("p", "anon-1", "u1", n, f"f{n}", LinkKind.EXACT, n) for n in range(2)]
+    row = encode(with_facts(NOBODY, said, 10))
+    asked = raw_call({"type": "track", "event": "Viewed", "anonymousId": "anon-1"})
+    for size in range(1, len(row)):
+        with pytest.raises(msgspec.DecodeError):
+            decide([asked], SeenIds(60), {anonymous_key("p", "anon-1"): row[:size]}, RULES)
