@@ -47,6 +47,7 @@ class ProjectOwners:
         self._project_id = project_id
         self._stored = stored
         self._states: dict[str, _State] = {}
+        self._rows: dict[str, bytes] = {}  # of ids without a state, where other than stored
 
     def owner_at(self, anonymous_id: str, timestamp: float, message_id: str) -> str | None:
         """Who did an anonymous event of that moment, as far as is known."""
@@ -58,11 +59,16 @@ class ProjectOwners:
         state, rules = self._now(anonymous_id), self.rules
         return identity.owner_at(state, timestamp, message_id, rules.max_users, rules.policy)
 
-    def row_of_untold(self, anonymous_id: str) -> bytes | UnsetType | None:
-        """Its row in the table, where that still says all; UNSET where more was told since, or may have been."""
+    def row_of(self, anonymous_id: str) -> bytes | UnsetType | None:
+        """Its row in the table as of now; UNSET where it would have to be made, as more may have been told."""
         if anonymous_id in self._states:
             return UNSET
-        return self._stored.get(anonymous_key(self._project_id, anonymous_id))
+        return self._rows.get(anonymous_id) or self._stored.get(anonymous_key(self._project_id, anonymous_id))
+
+    def put_row(self, anonymous_id: str, row: bytes) -> None:
+        """What the row that `row_of` returned becomes."""
+        self._rows[anonymous_id] = row
+        self.always.pop(anonymous_id, None)
 
     def already_merged(self, fact: LinkFact) -> bool:
         return identity.already_merged(self._now(fact.anonymous_id), fact)
@@ -86,7 +92,10 @@ class ProjectOwners:
         self._replace(anonymous_id, after)
 
     def changed(self) -> dict[bytes, bytes | None]:
-        return {
+        changed: dict[bytes, bytes | None] = {
+            anonymous_key(self._project_id, anonymous_id): row for anonymous_id, row in self._rows.items()
+        }
+        return changed | {
             state.key: owner_rows.encode(after) if after.points else None
             for state in self._states.values()
             if (after := self._taken_in(state)) is not state.before
@@ -121,9 +130,11 @@ class ProjectOwners:
         state = self._states.get(anonymous_id)
         if state is None:
             key = anonymous_key(self._project_id, anonymous_id)
-            if row := self._stored.get(key):
-                before = owner_rows.decode(row)
-                state = self._states[anonymous_id] = _State(key, before, before)
+            stored = self._stored.get(key)
+            if row := self._rows.pop(anonymous_id, stored):
+                before = owner_rows.decode(stored) if stored else identity.NOBODY
+                now = before if row is stored else owner_rows.decode(row)
+                state = self._states[anonymous_id] = _State(key, before, now)
         return state
 
 

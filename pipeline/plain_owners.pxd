@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from pipeline.dialects.segment_plain cimport PlainCall
-from pipeline.plain_fact cimport Fact
+from pipeline.plain_fact cimport Ends, Fact
 from pipeline.plain_json cimport Span
 
 
@@ -34,6 +34,8 @@ cdef class PlainOwners:
     cdef bytes _only_owner(self, Device* device)
     cdef int tell(self) except -1
     cdef int _tell_of(self, Device* device) except -1
+    cdef bint _tell_row(self, Device* device) except -1
+    cdef bint _keep_exact(self, Device* device, Span user_id, Ends* ends) except -1
     cdef list _points_of(self, Device* device)
     cdef Device* _device(self, Span anonymous_id) except NULL
     cdef int _make_room(self, Py_ssize_t slots) except -1

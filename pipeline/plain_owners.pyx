@@ -2,9 +2,10 @@
 """Who is who in one project, as far as plain records of one batch say it: `pipeline.owners.ProjectOwners`, asked and
 told in compiled code.
 
-What a record says is kept as it lies there, and becomes points only when somebody asks for what it may have changed, or
-`tell` is called: then only those points that can make a difference. An owner that is known for any moment is asked for
-once. The records must be held meanwhile, and nobody else may tell `ProjectOwners` anything.
+What a record says is kept as it lies there until somebody asks for what it may have changed, or `tell` is called. Then
+it becomes a row of the table, where all that is known of the anonymous id are exact facts of one user, and elsewhere
+points: only those that can make a difference. An owner that is known for any moment is asked for once. The records must
+be held meanwhile, and nobody else may tell `ProjectOwners` anything.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -12,9 +13,9 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
-from pipeline.plain_fact cimport Fact, by_moment, first_of_each_moment
-from pipeline.plain_json cimport Span, equals, text_of
-from pipeline.plain_row cimport is_of_one_user
+from pipeline.plain_fact cimport KEPT, MOST_KEPT, Ends, Fact, by_moment, first_of_each_moment, keep, kept_facts
+from pipeline.plain_json cimport NONE, Span, equals, text_of
+from pipeline.plain_row cimport exact_facts, is_of_one_user, row_of_facts
 from pipeline.plain_write cimport put_said
 
 from os import urandom
@@ -31,7 +32,7 @@ cdef enum:
 cdef object _as_json = Encoder().encode
 cdef bytes _NOBODY = b"null"
 cdef int64_t _BUCKET_MS = IMPLICIT_BUCKET_S * 1000
-cdef Py_ssize_t _KEPT = KEPT_AT_EACH_END
+assert KEPT == KEPT_AT_EACH_END
 cdef uint64_t _SEED = int.from_bytes(urandom(8), "big")  # nobody can choose ids that meet in the table
 
 cdef extern from *:
@@ -92,7 +93,7 @@ cdef class PlainOwners:
         cdef Span user_id = Span(NULL, 0)
         cdef Fact* fact
         cdef Py_ssize_t at, next_fact = device.newest_fact
-        row = self.of_project.row_of_untold(text_of(device.anonymous_id))
+        row = self.of_project.row_of(text_of(device.anonymous_id))
         if row is UNSET or self._max_users < 2 or row and not is_of_one_user(row, &user_id):
             return None
         for at in range(device.facts):
@@ -113,9 +114,47 @@ cdef class PlainOwners:
 
     cdef int _tell_of(self, Device* device) except -1:
         if device.facts:
-            self.of_project.learn_points(text_of(device.anonymous_id), self._points_of(device))
+            if not self._tell_row(device):
+                self.of_project.learn_points(text_of(device.anonymous_id), self._points_of(device))
             device.facts = 0
         return 0
+
+    cdef bint _tell_row(self, Device* device) except -1:
+        """Its facts as a row of the table; False where not all that is known of it are exact facts of one user."""
+        cdef Span user_id = self._facts[device.newest_fact].user_id, owner = Span(NULL, 0)
+        cdef Fact[MOST_KEPT] stored
+        cdef Fact* kept[MOST_KEPT]
+        cdef Ends ends
+        cdef int at
+        ends.earliest_count = ends.latest_count = 0
+        anonymous_id = text_of(device.anonymous_id)
+        row = self.of_project.row_of(anonymous_id)
+        if row is UNSET or self._max_users < 2 or not self._keep_exact(device, user_id, &ends):
+            return False
+        if row:
+            if not is_of_one_user(row, &owner) or not equals(owner, <const char*>user_id.at, user_id.size):
+                return False
+            count = exact_facts(row, stored)
+            if count == NONE:
+                return False
+            for at in range(count):
+                keep(&ends, &stored[at])
+        after = row_of_facts(kept, kept_facts(&ends, kept))
+        if after != row:
+            self.of_project.put_row(anonymous_id, after)
+        return True
+
+    cdef bint _keep_exact(self, Device* device, Span user_id, Ends* ends) except -1:
+        """Whether all of its facts are exact and of this user."""
+        cdef Fact* fact
+        cdef Py_ssize_t at, next_fact = device.newest_fact
+        for at in range(device.facts):
+            fact = &self._facts[next_fact]
+            if fact.is_implicit or not equals(fact.user_id, <const char*>user_id.at, user_id.size):
+                return False
+            keep(ends, fact)
+            next_fact = fact.before
+        return True
 
     cdef list _points_of(self, Device* device):
         """The points that its facts become."""
@@ -200,7 +239,7 @@ cdef list _points(Fact** facts, Py_ssize_t count):
             user_id = text_of(fact.user_id)
         elif not fact.is_implicit:
             exact += 1
-            if _KEPT < exact <= all_exact - _KEPT:
+            if KEPT < exact <= all_exact - KEPT:
                 continue
         elif implicit != NULL and _bucket(implicit) == _bucket(fact):
             continue

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from bench import load
 from pipeline.dedupe import SeenIds
-from pipeline.identity import NOBODY, with_facts
-from pipeline.owner_rows import encode
+from pipeline.identity import NOBODY, Ownership, Point, with_facts
+from pipeline.owner_rows import decode, encode
 from pipeline.rules import Rules
 from pipeline.stitch import decide
 from tests import compiled
 from tests.plain import assert_decided_alike, plain_rows
 from tests.records import START_MS, TestRecord, raw_call
-from topics import links
+from topics import links, stitched
 from topics.control import Policy, Project
 from topics.keys import anonymous_key
 from topics.links import RESET, LinkFact, LinkKind
@@ -183,6 +183,39 @@ def test_whatever_the_table_says_of_a_device_is_read_as_in_python(
     bodies.append({"type": "track", "event": "Viewed", "anonymousId": "anon-1", "messageId": "asked"})
     batch = [raw_call(body, at_ms=START_MS + n, offset=n) for n, body in enumerate(bodies)]
     assert_decided_alike(batch, owners, RULES)
+
+
+@pytest.mark.parametrize("message_id", ["m", 'quo"te', "ä", "", "z" * 100])
+@pytest.mark.parametrize("at", [0, 0.001, 5, 5.25, 1.0000001, 1e16, 3e-5, START_MS / 1000])
+@pytest.mark.parametrize("count", [1, 15, 16, 20])
+def test_whatever_moments_the_table_has_a_row_goes_on_as_in_python(message_id: str, at: float, count: int) -> None:
+    said = [LinkFact("p", "anon-1", "u1", at + n, f"{message_id}{n}", LinkKind.EXACT, n) for n in range(count)]
+    owners = {anonymous_key("p", "anon-1"): encode(with_facts(NOBODY, said, 10))}
+    again: dict[str, object] = {"type": "identify", "userId": "u1", "anonymousId": "anon-1"}
+    batch = [raw_call({**again, "messageId": f"{n}"}, at_ms=START_MS + n, offset=n) for n in range(3)]
+    decision = assert_decided_alike([*batch, track(4, anonymousId="anon-1")], owners, RULES)
+    assert stitched.decode(decision.stitched[-1][1] or b"").stitched_user_id == "u1"
+
+
+def test_a_row_with_more_points_than_are_kept_today_is_read_as_in_python() -> None:
+    points = tuple(Point(float(n), f"m{n}", "u1") for n in range(40))
+    owners = {anonymous_key("p", "A"): encode(Ownership(points, ("u1",)))}
+    assert_decided_alike([track(0, userId="u1", type="identify"), track(1)], owners, RULES)
+
+
+@pytest.mark.parametrize("then", ["u1", "u2"])
+def test_what_python_is_told_after_a_row_was_made_is_told_of_that_row(then: str) -> None:
+    identify, aliased = track(0, userId="u1", type="identify"), track(1, userId=then, type="page")
+    decision = assert_decided_alike([identify, aliased, track(2), track(3, userId="u1", type="identify")], {}, RULES)
+    row = decision.owners[anonymous_key("p", "A")]
+    assert row is not None
+    assert decode(row).users == tuple(sorted({"u1", then}))
+
+
+def test_a_fact_that_is_in_the_row_already_changes_no_row() -> None:
+    identify = track(0, userId="u1", type="identify")
+    owners = {key: row for key, row in decide([identify], SeenIds(60), {}, RULES).owners.items() if row}
+    assert assert_decided_alike([identify], owners, RULES).owners == {}
 
 
 def test_a_row_that_is_cut_off_is_no_row_in_compiled_code_either() -> None:
