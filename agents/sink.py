@@ -6,11 +6,13 @@ rows under the same token, and that memory stays bounded: one batch is being ins
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 from agents.retry import Pulse, until_possible
+from broker.errors import BrokerUnavailable
 from broker.producer import DurableProducer
 from pipeline.batch import BatchLimits, SinkBatch
 from pipeline.dead_letters import dead_letter
@@ -19,8 +21,10 @@ from pipeline.rows import Rows
 from store.client import Store
 from store.errors import BadRows, StoreUnavailable
 from topics.names import REJECTED
-from topics.records import RawRecord
+from topics.records import RawRecord, Stretch
 from topics.rejected import Reason
+
+logger = logging.getLogger(__name__)
 
 
 class Sink:
@@ -31,13 +35,16 @@ class Sink:
         table: str,
         store: Store,
         producer: DurableProducer,
+        records_of: Callable[[Iterable[Stretch]], Awaitable[list[RawRecord]]],
         limits: BatchLimits,
         rows: Rows,
         pulse: Pulse,
     ) -> None:
+        """`records_of` reads records again: those of a batch that the store refuses. It may raise BrokerUnavailable."""
         self.table = table
         self._store = store
         self._producer = producer
+        self._records_of = records_of
         self._limits = limits
         self._rows = rows
         self._pulse = pulse
@@ -78,7 +85,7 @@ class Sink:
         while True:
             batch = await self._next_batch()
             # Step 1. The rows are in the store, or in the dead letters.
-            await self._insert(batch.rows, batch.polls, batch.insert_token())
+            await self._store_or_reject(batch)
             # Step 2. Only then are they acknowledged.
             for acknowledge in batch.acknowledge:
                 acknowledge()
@@ -95,11 +102,22 @@ class Sink:
         self._is_waited_for = True
         return batch
 
-    async def _insert(self, rows: Sequence[bytes], polls: Sequence[Sequence[RawRecord]], token: str) -> None:
+    async def _store_or_reject(self, batch: SinkBatch) -> None:
+        token = batch.insert_token()
         try:
-            await self._insert_when_possible(rows, token)
+            await self._insert_when_possible(batch.blocks, token)
         except BadRows as error:
-            await self._isolate([record for records in polls for record in records], token, error)
+            await self._isolate(await self._read_again(batch.stretches), token, error)
+
+    async def _read_again(self, stretches: Sequence[Stretch]) -> list[RawRecord]:
+        records: list[RawRecord] = []
+        async for attempt in until_possible(BrokerUnavailable, self._pulse):
+            with attempt:
+                records = await self._records_of(stretches)
+        gone = sum(stretch.records for stretch in stretches) - len(records)
+        if gone:
+            logger.error("%s: %d of the records whose rows the store refused are no longer in Kafka", self.table, gone)
+        return records
 
     async def _insert_when_possible(self, rows: Sequence[bytes], token: str) -> None:
         if not rows:
@@ -115,7 +133,10 @@ class Sink:
             return
         middle = len(records) // 2
         for half, sign in ((records[:middle], "<"), (records[middle:], ">")):
-            await self._insert(self._rows(half), [half], f"{token}{sign}")
+            try:
+                await self._insert_when_possible(self._rows(half), f"{token}{sign}")
+            except BadRows as still:
+                await self._isolate(half, f"{token}{sign}", still)
 
     async def _reject(self, record: RawRecord, error: BadRows) -> None:
         if record.topic == REJECTED:

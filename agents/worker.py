@@ -6,6 +6,7 @@ Arrives: settings with concrete addresses. Leaves: an exit code; 0 after SIGTERM
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import faust
@@ -24,7 +25,7 @@ from agents.sink import Sink
 from agents.stitch import Stitcher
 from agents.transport import BatchApp
 from agents.watchdog import watch
-from broker import batch_process
+from broker import batch_process, scan
 from broker.control import DirectoryFollower
 from broker.log import LogReader
 from broker.producer import DurableProducer
@@ -128,8 +129,9 @@ def _add_stitch(app: BatchApp, settings: Settings, world: _World, partitions: in
 
 def _add_sinks(app: BatchApp, settings: Settings, world: _World, pulse: Pulse) -> None:
     limits = BatchLimits(settings.sink_max_rows, settings.sink_max_bytes, settings.sink_max_wait_s)
+    records_of = partial(scan.records_of, settings)
     for topic, (table, rows) in _SINKS.items():
-        add_sink_agent(app, topic, Sink(table, world.store, world.producer, limits, rows, pulse))
+        add_sink_agent(app, topic, Sink(table, world.store, world.producer, records_of, limits, rows, pulse))
 
 
 class _CurrentRules:

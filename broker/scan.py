@@ -5,7 +5,7 @@ BrokerRefused.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from broker.connection import client_options, stop_consumer, why_unreachable
 from broker.errors import BrokerUnavailable, broker_error, unknown_topic
 from pipeline.settings import Settings
-from topics.records import RawRecord
+from topics.records import RawRecord, Stretch
 
 Offsets = Mapping[int, int]
 """Partition: offset."""
@@ -122,6 +122,16 @@ async def scanner(settings: Settings) -> AsyncIterator[Scanner]:
     finally:
         await stop_consumer(consumer)
         await admin.close()
+
+
+async def records_of(settings: Settings, stretches: Iterable[Stretch]) -> list[RawRecord]:
+    """What lies there, but for what retention or compaction has taken meanwhile."""
+    found: list[RawRecord] = []
+    async with scanner(settings) as scan:
+        for topic, partition, start, end, _ in stretches:
+            async for records in scan.read(topic, {partition: start}, {partition: end}):
+                found += records
+    return found
 
 
 def _by_partition(offsets: Mapping[TopicPartition, int]) -> Offsets:

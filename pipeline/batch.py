@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from topics.records import RawRecord
+from topics.records import RawRecord, Stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,27 +15,34 @@ class BatchLimits:
 
 @dataclass(slots=True)
 class SinkBatch:
-    """Rows for one table; the records that they were made of, poll by poll; and what to call when they are stored: an
-    acknowledgement for each batch taken in."""
+    """Rows for one table, in a block for each poll, separated by line breaks; where the records lie that they were made
+    of; and what to call when they are stored: an acknowledgement for each batch taken in.
 
-    rows: list[bytes] = field(default_factory=list)
-    polls: list[Sequence[RawRecord]] = field(default_factory=list)
+    The records themselves are let go: as hundred thousands of objects they would fill the processor's caches, and Kafka
+    has them.
+    """
+
+    blocks: list[bytes] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
     acknowledge: list[Callable[[], None]] = field(default_factory=list)
+    rows: int = 0
     size: int = 0
     since_s: float = 0.0
 
     def append(
         self, records: Sequence[RawRecord], rows: Sequence[bytes], acknowledge: Callable[[], None], now_s: float
     ) -> None:
-        if not self.polls:
+        if not self.stretches:
             self.since_s = now_s
-        self.rows.extend(rows)
-        self.polls.append(records)
+        self.stretches.append(Stretch.of(records))
         self.acknowledge.append(acknowledge)
-        self.size += sum(map(len, rows))
+        if rows:
+            self.blocks.append(b"\n".join(rows))
+            self.rows += len(rows)
+            self.size += len(self.blocks[-1])
 
     def is_full(self, limits: BatchLimits) -> bool:
-        return len(self.rows) >= limits.max_rows or self.size >= limits.max_bytes
+        return self.rows >= limits.max_rows or self.size >= limits.max_bytes
 
     def due_in_s(self, limits: BatchLimits, now_s: float) -> float:
         """Seconds until it is to be inserted; 0 when that is now. Of no meaning while it is empty."""
@@ -46,6 +53,6 @@ class SinkBatch:
     def insert_token(self) -> str:
         """The same for the same records: what lets the store recognise a retried insert. Of no meaning while it is
         empty."""
-        first, last = self.polls[0][0], self.polls[-1][-1]
-        count = sum(map(len, self.polls))
-        return f"{first.topic}/{count}:{first.partition}.{first.offset}-{last.partition}.{last.offset}"
+        first, last = self.stretches[0], self.stretches[-1]
+        count = sum(stretch.records for stretch in self.stretches)
+        return f"{first.topic}/{count}:{first.partition}.{first.start}-{last.partition}.{last.end - 1}"

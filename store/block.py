@@ -42,12 +42,13 @@ class BlockShape:
         ]
         fields = [(column.member, column.decoded, _default(column.absent)) for column in self._columns]
         row = msgspec.defstruct("Row", fields, kw_only=True, gc=False, forbid_unknown_fields=True)
-        self._decode = msgspec.json.Decoder(row).decode
+        self._decode = msgspec.json.Decoder(row).decode_lines
 
     def block(self, rows: Sequence[bytes]) -> dict[str, list[object]]:
-        """Column name: values, in the order of the rows. Raises BadRows where a row does not fit the columns."""
+        """Column name: values, in the order of the rows, of which each of `rows` is one or several, by lines. Raises
+        BadRows where a row does not fit the columns."""
         try:
-            decoded = [self._decode(row) for row in rows]
+            decoded = [row for lines in rows for row in self._decode(lines)]
             return {column.name: values for column in self._columns if (values := _values(column, decoded))}
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise BadRows(f"a row does not fit the table: {error}; look at its `raw`") from error

@@ -25,7 +25,8 @@ class Store(Protocol):
     """Every method raises StoreError; see `store.errors` for which of its classes means what."""
 
     def insert(self, table: str, rows: Sequence[bytes], token: str) -> None:
-        """Store rows, each one JSON object whose members are columns of the table; all rows have the same members.
+        """Store rows, JSON objects whose members are columns of the table; all rows have the same members. Each of
+        `rows` is one or several of them, separated by line breaks.
 
         Returns when they are stored. `token` names this set of rows in this order: the server drops a repeat.
         """

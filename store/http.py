@@ -1,6 +1,6 @@
 """A store over ClickHouse's HTTP interface: the embedded one, or any server.
 
-Rows to insert are passed through as they came, joined by line breaks; only the server looks into them. Thread-safe:
+Rows to insert are passed through as they came, with line breaks between; only the server looks into them. Thread-safe:
 each call takes a connection of its own from a pool.
 """
 
@@ -30,6 +30,7 @@ _QUERY_SETTINGS: Final = {
 _CONNECT_TIMEOUT_S: Final = 5.0
 _CONNECTIONS: Final = 16
 _PIECE_BYTES: Final = 1 << 16
+_LARGE_BYTES: Final = 1 << 16
 
 
 class HttpStore:
@@ -49,7 +50,7 @@ class HttpStore:
     def insert(self, table: str, rows: Sequence[bytes], token: str) -> None:
         head = f"INSERT INTO {quoted(table)} ({self._columns_of(table)}) FORMAT JSONEachRow"
         asked = {"query": head, "wait_end_of_query": 1, "insert_deduplication_token": token, **INSERT_SETTINGS}
-        self._ask(asked, b"\n".join(rows), is_insert=True)
+        self._ask(asked, _lines(rows), is_insert=True)
 
     def command(self, sql: str, params: Mapping[str, object] | None = None) -> None:
         self._ask({"wait_end_of_query": 1, **_parameters(params)}, sql.encode())
@@ -91,7 +92,7 @@ class HttpStore:
             self._columns[table] = ", ".join(quoted(name) for name in described)
         return self._columns[table]
 
-    def _ask(self, asked: Mapping[str, object], body: bytes, *, is_insert: bool = False) -> bytes:
+    def _ask(self, asked: Mapping[str, object], body: bytes | Sequence[bytes], *, is_insert: bool = False) -> bytes:
         response = self._send(asked, body, is_insert=is_insert)
         try:
             return response.read()
@@ -100,11 +101,15 @@ class HttpStore:
         finally:
             response.release_conn()
 
-    def _send(self, asked: Mapping[str, object], body: bytes, *, is_insert: bool = False) -> urllib3.BaseHTTPResponse:
+    def _send(
+        self, asked: Mapping[str, object], body: bytes | Sequence[bytes], *, is_insert: bool = False
+    ) -> urllib3.BaseHTTPResponse:
         """The response with its body still to be read. Always a POST: over GET the server lets nothing be written."""
         url = "/?" + urlencode({"database": self._address.database, **asked})
+        size = len(body) if isinstance(body, bytes) else sum(map(len, body))
+        headers = {**self._pool.headers, "Content-Length": str(size)}
         try:
-            response = self._pool.request("POST", url, body=body, preload_content=False)
+            response = self._pool.request("POST", url, body=body, headers=headers, preload_content=False)
             if response.status == 200 and "X-ClickHouse-Exception-Code" not in response.headers:
                 return response
             text = response.read().decode(errors="replace")
@@ -112,6 +117,14 @@ class HttpStore:
             raise away(str(self._address), error) from error
         response.release_conn()
         raise _error(response, text, str(self._address), is_insert)
+
+
+def _lines(rows: Sequence[bytes]) -> list[bytes]:
+    """Rows as the pieces of a body. Small ones are joined; to copy large ones together would take as much memory again,
+    and a page fault for each 4 KB of it."""
+    if sum(map(len, rows)) < _LARGE_BYTES * len(rows):
+        return [b"\n".join(rows)]
+    return [piece for row in rows for piece in (row, b"\n")]
 
 
 def _parameters(params: Mapping[str, object] | None) -> dict[str, str]:

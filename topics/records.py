@@ -1,7 +1,7 @@
 """Records as they are read from a topic and as they are written to one."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar, overload
+from typing import Final, NamedTuple, Protocol, Self, TypeVar, overload
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What decoding bytes as JSON raises that are none, or not what was expected, or nested too deep."""
@@ -42,6 +42,22 @@ def from_offset(offset: int, records: list[Ordered]) -> list[Ordered]:
     if not records or records[0].offset >= offset:
         return records
     return [record for record in records if record.offset >= offset]
+
+
+class Stretch(NamedTuple):
+    """Where records lie that follow each other in a partition: from `start` on and before `end`."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    records: int
+
+    @classmethod
+    def of(cls, records: Sequence[RawRecord]) -> Self:
+        """Of one at least."""
+        first, last = records[0], records[-1]
+        return cls(first.topic, first.partition, first.offset, last.offset + 1, len(records))
 
 
 class PlacedRecord(NamedTuple):

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from uuid import uuid4
 
 from agents.retry import Pulse
 from agents.sink import Sink
 from broker.producer import DurableProducer
+from broker.scan import records_of
 from embedded import process
 from pipeline.batch import BatchLimits
 from pipeline.rows import rows_as_they_are
@@ -23,8 +25,11 @@ LONG_S = 3600.0  # longer than any test may take
 async def running_sink(system: System, store: str) -> AsyncIterator[Sink]:
     """One row makes it full."""
     opened = open_store(store)
+    read_again = partial(records_of, system.settings)
     limits = BatchLimits(max_rows=1, max_bytes=1 << 20, max_wait_s=0.01)
-    sink = Sink("events_stored", opened, DurableProducer(system.settings), limits, rows_as_they_are, Pulse())
+    sink = Sink(
+        "events_stored", opened, DurableProducer(system.settings), read_again, limits, rows_as_they_are, Pulse()
+    )
     running = asyncio.create_task(sink.run())
     try:
         yield sink
