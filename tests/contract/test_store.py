@@ -86,6 +86,14 @@ def test_rows_come_back_as_they_were_given(place: Place) -> None:
     assert place.rows() == STORED
 
 
+@pytest.mark.parametrize("times", [1, 2000], ids=["small", "large"])
+def test_rows_may_come_as_blocks_of_lines(place: Place, times: int) -> None:
+    block = b"\n".join(ROWS * times)
+    place.store.insert(place.table, [block, ROWS[0], block], "token")
+    counted = place.store.query(f"SELECT id, count() AS rows FROM {place.table} GROUP BY id ORDER BY id")
+    assert [(row["id"], row["rows"]) for row in counted] == [("a", 2 * times + 1), ('b\n"', 2 * times)]
+
+
 def test_members_that_no_row_has_get_the_columns_default(place: Place) -> None:
     place.store.command(f"ALTER TABLE {place.table} ADD COLUMN note String DEFAULT 'none'")
     place.store.insert(place.table, [b'{"id":"a"}'], "token")

@@ -1,5 +1,6 @@
 from pipeline.batch import BatchLimits, SinkBatch
 from tests.records import TestRecord
+from topics.records import Stretch
 
 LIMITS = BatchLimits(max_rows=3, max_bytes=100, max_wait_s=5.0)
 
@@ -34,6 +35,19 @@ def test_due_by_the_age_of_its_first_records() -> None:
 
 def test_due_at_once_when_full() -> None:
     assert batch_of(100, now_s=100.0).due_in_s(LIMITS, 100.0) == 0.0
+
+
+def test_rows_of_a_poll_are_one_block() -> None:
+    batch, done = SinkBatch(), []
+    for rows in ([b"a", b"b"], [], [b"c"]):
+        batch.append([record()], rows, lambda: done.append(None), 0.0)
+    assert (batch.blocks, batch.rows, len(batch.acknowledge)) == ([b"a\nb", b"c"], 3, 3)
+
+
+def test_it_says_where_its_records_lie() -> None:
+    batch = SinkBatch()
+    batch.append([record(offset=3), record(offset=7)], [b"x", b"y"], lambda: None, 0.0)
+    assert batch.stretches == [Stretch("events.stitched", 0, 3, 8, records=2)]
 
 
 def token_of(*polls: list[int]) -> str:
