@@ -38,9 +38,9 @@ def test_due_at_once_when_full() -> None:
 
 
 def test_rows_of_a_poll_are_one_block() -> None:
-    batch, done = SinkBatch(), []
+    batch = SinkBatch()
     for rows in ([b"a", b"b"], [], [b"c"]):
-        batch.append([record()], rows, lambda: done.append(None), 0.0)
+        batch.append([record()], rows, lambda: None, 0.0)
     assert (batch.blocks, batch.rows, len(batch.acknowledge)) == ([b"a\nb", b"c"], 3, 3)
 
 
