@@ -26,7 +26,8 @@ from faust.types import TP
 from agents.failure import die
 from agents.sink import Sink
 from pipeline.watermark import Watermark
-from topics.records import Record, Written, from_offset
+from topics.records import Record, from_offset
+from topics.written import Written
 
 _POLL_WHILE_REBALANCING_S = 0.1
 _POLL_WHILE_HELD_BACK_S = 0.05
@@ -106,11 +107,12 @@ class BatchConsumer(driver.Consumer):
         if self.app.rebalancing or self.should_stop or tp not in self._get_active_partitions():
             return
         written = Written(tp.topic, tp.partition, end - len(records), records)
-        watermark = self._watermarks.get(tp) or self._begun_by(tp, written.first_offset)
+        start = written.stretch.start
+        watermark = self._watermarks.get(tp) or self._begun_by(tp, start)
         self._written_to[tp] = end
         if watermark is None:
             return
-        if watermark.next_offset == written.first_offset and self._is_taken(written, watermark):
+        if watermark.next_offset == start and self._is_taken(written, watermark):
             watermark.delivered(end - 1, self.app.readers[tp.topic])
             self._pause_where_caught_up(tp, watermark)
         else:
@@ -125,13 +127,13 @@ class BatchConsumer(driver.Consumer):
         watermark.next_offset = offset
         return watermark
 
-    def _is_taken(self, records: Written, watermark: Watermark) -> bool:
-        last = records[-1]
-        readers = self.app.readers[last.topic]
-        sink: Sink | None = self.app.sinks.get(last.topic)
+    def _is_taken(self, written: Written, watermark: Watermark) -> bool:
+        topic, last_offset = written.stretch.topic, written.stretch.end - 1
+        readers = self.app.readers[topic]
+        sink: Sink | None = self.app.sinks.get(topic)
         if sink is None or len(readers) > 1:
             return False
-        return sink.offer(records, lambda: watermark.done(last.offset, readers[0]))
+        return sink.offer(written, lambda: watermark.done(last_offset, readers[0]))
 
     def _pause_where_caught_up(self, tp: TP, watermark: Watermark) -> None:
         """Were it read on, a poll would bring what is written next before it can be handed over."""

@@ -13,9 +13,13 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, strchr
 
 cimport cython
+
+from topics.lines import Lines
+
+cdef tuple _NO_HEADERS = ()
 
 ctypedef const unsigned char* Text
 
@@ -24,6 +28,13 @@ cdef enum:
 
 cdef extern from *:
     void fetch "__builtin_prefetch"(const void* address) noexcept nogil
+
+cdef struct Parts:  # of a record that is to be written
+    Py_ssize_t size
+    Text key, value
+    Py_ssize_t key_size, value_size  # -1 where it is null
+    long long timestamp
+    PyObject* headers
 
 cdef struct Reading:
     Text at  # NULL once something could not be read
@@ -58,32 +69,40 @@ cdef class LightRecord:
 def encode_records(records, Py_ssize_t start, Py_ssize_t room):
     """As many records from `start` on as take less than `room` bytes, but one at least; how many they are, and the
     latest timestamp of them. Offsets and timestamps are written as what they are behind the first."""
-    cdef list those = records if type(records) is list else list(records)
-    cdef long long first = those[start][2], latest = first, timestamp
-    cdef Py_ssize_t size = 0, added, count = 0, sized, offset
-    cdef Py_ssize_t* sizes = <Py_ssize_t*>PyMem_Malloc((len(those) - start) * sizeof(Py_ssize_t))
+    cdef bint are_lines = type(records) is Lines
+    cdef list those = records.keys if are_lines else records if type(records) is list else list(records)
+    cdef list timestamps = records.timestamps_ms if are_lines else None
+    cdef bytes text = records.text if are_lines else None
+    cdef Text line = _line_at(text, start) if are_lines else NULL
+    cdef Py_ssize_t size = 0, count = 0, offset, added
+    cdef long long first, latest
+    cdef Parts* parts = <Parts*>PyMem_Malloc((len(those) - start) * sizeof(Parts))
+    cdef Parts* part
     cdef unsigned char* p
-    if sizes == NULL:
+    if parts == NULL:
         raise MemoryError
     try:
-        for offset in range(len(those) - start):
-            _fetch_ahead(those, start + offset)
-            key, value, timestamp, headers = <tuple?>those[start + offset]
-            sized = _size_of(key, value, timestamp - first, offset, headers)
-            added = sized + _varint_size(sized)
+        while start + count < len(those):
+            part = &parts[count]
+            if are_lines:
+                line = _read_line(line, those[start + count], timestamps[start + count], part)
+            else:
+                _fetch_ahead(those, start + count)
+                _read_tuple(<tuple?>those[start + count], part)
+            part.size = _size_of(part, part.timestamp - parts[0].timestamp, count)
+            added = part.size + _varint_size(part.size)
             if count and size + added >= room:
                 break
-            sizes[offset] = sized
             size += added
             count += 1
-            latest = max(latest, timestamp)
         body = PyBytes_FromStringAndSize(NULL, size)
         p = <unsigned char*>PyBytes_AS_STRING(body)
+        first = latest = parts[0].timestamp
         for offset in range(count):
-            key, value, timestamp, headers = <tuple?>those[start + offset]
-            p = _put_record(p, sizes[offset], key, value, timestamp - first, offset, headers)
+            p = _put_record(p, &parts[offset], parts[offset].timestamp - first, offset)
+            latest = max(latest, parts[offset].timestamp)
     finally:
-        PyMem_Free(sizes)
+        PyMem_Free(parts)
     return body, count, latest
 
 
@@ -128,46 +147,88 @@ cdef void _fetch_ahead(list records, Py_ssize_t at) noexcept:
         fetch(<PyObject*>PyTuple_GET_ITEM(record, 1))
 
 
-cdef Py_ssize_t _size_of(bytes key, bytes value, long long timestamp, long long offset, tuple headers) except -1:
+cdef int _read_tuple(tuple record, Parts* part) except -1:
+    cdef tuple headers
+    key, value, part.timestamp, headers = record
+    _read_bytes(key, &part.key, &part.key_size)
+    _read_bytes(value, &part.value, &part.value_size)
+    part.headers = <PyObject*>headers
+    return 0
+
+
+cdef Text _read_line(Text line, bytes key, long long timestamp, Parts* part) except NULL:
+    """To the line behind it."""
+    cdef Text end = _end_of(line)
+    _read_bytes(key, &part.key, &part.key_size)
+    part.value, part.value_size = line, end - line
+    part.timestamp, part.headers = timestamp, <PyObject*>_NO_HEADERS
+    return end + 1
+
+
+cdef Text _line_at(bytes text, Py_ssize_t row) except NULL:
+    cdef Text line = <Text>PyBytes_AS_STRING(text)
+    for _ in range(row):
+        line = _end_of(line) + 1
+    return line
+
+
+cdef Text _end_of(Text line) except NULL:
+    """Its line break."""
+    cdef Text end = <Text>strchr(<const char*>line, b"\n")
+    if end == NULL:
+        raise ValueError("there are more keys than lines")
+    return end
+
+
+cdef int _read_bytes(bytes given, Text* at, Py_ssize_t* size) except -1:
+    if given is None:
+        at[0], size[0] = NULL, -1
+    else:
+        at[0], size[0] = <Text>PyBytes_AS_STRING(given), PyBytes_GET_SIZE(given)
+    return 0
+
+
+cdef Py_ssize_t _size_of(Parts* part, long long timestamp, long long offset) except -1:
     """Of a record, without its own size in front."""
+    cdef tuple headers = <tuple>part.headers
     cdef Py_ssize_t size = 1 + _varint_size(timestamp) + _varint_size(offset) + _varint_size(len(headers)), length
-    size += _bytes_size(key) + _bytes_size(value)
+    size += _text_size(part.key_size) + _text_size(part.value_size)
     for name, said in headers:
         PyUnicode_AsUTF8AndSize(name, &length)
-        size += _varint_size(length) + length + _bytes_size(said)
+        size += _text_size(length) + _text_size(-1 if said is None else PyBytes_GET_SIZE(<bytes?>said))
     return size
 
 
-cdef unsigned char* _put_record(
-    unsigned char* p, Py_ssize_t size, bytes key, bytes value, long long timestamp, long long offset, tuple headers
-) except NULL:
+cdef unsigned char* _put_record(unsigned char* p, Parts* part, long long timestamp, long long offset) except NULL:
+    cdef tuple headers = <tuple>part.headers
     cdef Py_ssize_t length
-    cdef const char* text
-    p = _put_varint(p, size)
+    cdef const char* name_text
+    p = _put_varint(p, part.size)
     p[0] = 0  # attributes, of which Kafka has none yet
     p = _put_varint(_put_varint(p + 1, timestamp), offset)
-    p = _put_bytes(_put_bytes(p, key), value)
+    p = _put_text(_put_text(p, part.key, part.key_size), part.value, part.value_size)
     p = _put_varint(p, len(headers))
     for name, said in headers:
-        text = PyUnicode_AsUTF8AndSize(name, &length)
-        p = _put_bytes(_put_text(p, text, length), said)
+        name_text = PyUnicode_AsUTF8AndSize(name, &length)
+        p = _put_bytes(_put_text(p, <Text>name_text, length), said)
     return p
-
-
-cdef Py_ssize_t _bytes_size(bytes given):
-    if given is None:
-        return 1
-    return _varint_size(PyBytes_GET_SIZE(given)) + PyBytes_GET_SIZE(given)
 
 
 cdef unsigned char* _put_bytes(unsigned char* p, bytes given):
     if given is None:
         return _put_varint(p, -1)
-    return _put_text(p, PyBytes_AS_STRING(given), PyBytes_GET_SIZE(given))
+    return _put_text(p, <Text>PyBytes_AS_STRING(given), PyBytes_GET_SIZE(given))
 
 
-cdef unsigned char* _put_text(unsigned char* p, const char* text, Py_ssize_t size) noexcept nogil:
+cdef Py_ssize_t _text_size(Py_ssize_t size) noexcept nogil:
+    return _varint_size(size) + max(size, <Py_ssize_t>0)
+
+
+cdef unsigned char* _put_text(unsigned char* p, Text text, Py_ssize_t size) noexcept nogil:
+    """Null where the size is -1."""
     p = _put_varint(p, size)
+    if size < 0:
+        return p
     memcpy(p, text, size)
     return p + size
 

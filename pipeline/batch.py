@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from topics.records import RawRecord, Stretch
+from topics.written import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class SinkBatch:
     blocks: list[bytes] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
     acknowledge: list[Callable[[], None]] = field(default_factory=list)
-    rows: int = 0
+    rows: int = 0  # or as many as there are records, where some have none
     size: int = 0
     since_s: float = 0.0
 
@@ -34,11 +35,11 @@ class SinkBatch:
     ) -> None:
         if not self.stretches:
             self.since_s = now_s
-        self.stretches.append(Stretch.of(records))
+        self.stretches.append(records.stretch if isinstance(records, Written) else Stretch.of(records))
         self.acknowledge.append(acknowledge)
         if rows:
             self.blocks.append(b"\n".join(rows))
-            self.rows += len(rows)
+            self.rows += len(records)
             self.size += len(self.blocks[-1])
 
     def is_full(self, limits: BatchLimits) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from pipeline.dedupe_slice import Receipts
+from topics.lines import Lines
 from topics.records import Record
 
 
@@ -13,7 +14,7 @@ class Decision:
     where one goes; `claimed` the ids to remember once all that is durable."""
 
     stitched: list[Record] = field(default_factory=list)
-    links: list[Record] = field(default_factory=list)
+    links: Lines = field(default_factory=Lines)
     edges: dict[str, list[Record]] = field(default_factory=dict)
     rejected: list[Record] = field(default_factory=list)
     owners: dict[bytes, bytes | None] = field(default_factory=dict)

@@ -8,12 +8,12 @@ stops (`pipeline/plain_owners.pyx`).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from pipeline.blake2b cimport BLOCK, LONGEST, blake2b_of_blocks, blake2b_of_padded
-from pipeline.dialects.segment_plain cimport PlainCall, read_plain, room_for, write_plain
+from pipeline.dialects.segment_plain cimport PlainCall, read_plain, write_plain
 from pipeline.id_table cimport IdTable
 from pipeline.plain_json cimport Span, equals, text_of
 from pipeline.plain_owners cimport PlainOwners
@@ -53,6 +53,9 @@ cdef class PlainBatch:
     cdef object _owners  # None where there is no identity
     cdef dict _projects  # PlainOwners by project
     cdef PlainOwners _project
+    cdef list _link_keys, _link_timestamps
+    cdef char* _links  # as lines
+    cdef Py_ssize_t _links_size, _links_room
     cdef IdTable _claimed  # None where there is no dedupe
     cdef const uint8_t[::1] _known
     cdef const uint64_t[::1] _high, _low
@@ -75,6 +78,7 @@ cdef class PlainBatch:
 
     def __dealloc__(self):
         PyMem_Free(self._stamps)
+        PyMem_Free(self._links)
 
     def receipts(self):
         told, untold = Receipts.blank(len(self._records)), []
@@ -94,15 +98,19 @@ cdef class PlainBatch:
     def take(self, Py_ssize_t row, claims, owners, decision):
         cdef PlainOwners project
         self._owners, self._projects, self._project = owners, {}, None
+        self._link_keys, self._link_timestamps, self._links_size = [], [], 0
         self._claim_of(claims)
         row = self._take(row, decision)
+        if self._link_keys:
+            text = PyBytes_FromStringAndSize(self._links, self._links_size)
+            decision.links.extend(text, self._link_keys, self._link_timestamps)
         for project in self._projects.values():
             project.tell()
         return row
 
     cdef Py_ssize_t _take(self, Py_ssize_t row, decision) except -1:
         cdef PlainCall plain
-        cdef list stitched = decision.stitched, links = decision.links
+        cdef list stitched = decision.stitched
         cdef int duplicates = 0
         while row < len(self._records):
             record = self._records[row]
@@ -114,7 +122,7 @@ cdef class PlainBatch:
             if self._claim(row):
                 key, timestamp = record.key, record.timestamp
                 # Step 2. Take in what it says of who is who, or ask who did it.
-                owner = self._owner(key, timestamp, &plain, links)
+                owner = self._owner(key, timestamp, &plain)
                 # Step 3. Write it.
                 stitched.append((key, write_plain(value, &plain, owner), timestamp, ()))
             else:
@@ -169,37 +177,49 @@ cdef class PlainBatch:
             return False
         return self._claimed.claim(self._high[row], self._low[row], self._received_at_ms[row], self._window_ms)
 
-    cdef bytes _owner(self, key, timestamp, PlainCall* plain, list links):
+    cdef bytes _owner(self, key, timestamp, PlainCall* plain):
         """As JSON, who did an event without a user; None where it has one."""
         if plain.call.user_id.size:
             if self._owners is not None:
-                self._take_in(key, timestamp, plain, links)
+                self._take_in(key, timestamp, plain)
             return None
         return _NOBODY if self._owners is None else self._project.owner_of(plain)
 
-    cdef int _take_in(self, key, timestamp, PlainCall* plain, list links) except -1:
+    cdef int _take_in(self, key, timestamp, PlainCall* plain) except -1:
         """`pipeline.evidence.evidence` of an event with a user, published and kept."""
         cdef Span anonymous_id = plain.call.anonymous_id
         if not anonymous_id.size or _is_synthetic(anonymous_id) or plain.is_track and not self._project.links_implicitly:
             return 0
-        links.append((key, _written_link(plain), timestamp, ()))
+        self._link_keys.append(key)
+        self._link_timestamps.append(timestamp)
+        self._write_link(plain)
         self._project.learn(plain)
         return 0
 
+    cdef int _write_link(self, PlainCall* plain) except -1:
+        """`topics.links.encode`, behind those before."""
+        cdef char* p = self._room_for_link(
+            plain.stamp.size + plain.call.anonymous_id.size + plain.call.user_id.size + AROUND
+        )
+        p = put_text(put(p, b'{"project_id":'), plain.stamp.project_id)
+        p = put_text(put(p, b',"anonymous_id":'), plain.call.anonymous_id)
+        p = put_text(put(p, b',"user_id":'), plain.call.user_id)
+        p = put_seconds(put(p, b',"timestamp":'), plain.at.happened)
+        p = put_text(put(p, b',"message_id":'), plain.stamp.message_id)
+        p = put(put(p, b',"kind":'), b'"implicit"' if plain.is_track else b'"exact"')
+        p = put_seconds(put(p, b',"received_at":'), plain.at.received)
+        self._links_size = put(p, b"}\n") - self._links
+        return 0
 
-cdef bytes _written_link(PlainCall* plain):
-    """`topics.links.encode`."""
-    cdef char* start = room_for(plain.stamp.size + plain.call.anonymous_id.size + plain.call.user_id.size + AROUND)
-    cdef char* p = start
-    p = put_text(put(p, b'{"project_id":'), plain.stamp.project_id)
-    p = put_text(put(p, b',"anonymous_id":'), plain.call.anonymous_id)
-    p = put_text(put(p, b',"user_id":'), plain.call.user_id)
-    p = put_seconds(put(p, b',"timestamp":'), plain.at.happened)
-    p = put_text(put(p, b',"message_id":'), plain.stamp.message_id)
-    p = put(put(p, b',"kind":'), b'"implicit"' if plain.is_track else b'"exact"')
-    p = put_seconds(put(p, b',"received_at":'), plain.at.received)
-    p = put(p, b"}")
-    return PyBytes_FromStringAndSize(start, p - start)
+    cdef char* _room_for_link(self, Py_ssize_t most) except NULL:
+        cdef Py_ssize_t room = 2 * self._links_room + most
+        cdef char* links
+        if self._links_size + most > self._links_room:
+            links = <char*>PyMem_Realloc(self._links, room)
+            if links == NULL:
+                raise MemoryError
+            self._links, self._links_room = links, room
+        return self._links + self._links_size
 
 
 cdef bint _is_synthetic(Span anonymous_id) noexcept:

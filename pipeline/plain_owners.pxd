@@ -25,6 +25,7 @@ cdef class PlainOwners:
     cdef list _kept  # what `Device.owner` points to
     cdef Device* _devices  # in the order in which they came
     cdef Py_ssize_t _device_count, _slots  # there is a power of 2 of slots, and twice as many as room for devices
+    cdef Py_ssize_t _latest_device  # that was asked for, of those
     cdef int* _in_slots  # the number of the device in each, from 1 on; 0 where it is free
     cdef Fact* _facts  # in the order in which they came
     cdef Py_ssize_t _fact_count, _fact_room

@@ -172,19 +172,26 @@ cdef class PlainOwners:
             PyMem_Free(facts)
 
     cdef Device* _device(self, Span anonymous_id) except NULL:
-        """That of the id, which is new where it was not known."""
-        cdef uint64_t hash = _hash(anonymous_id)
-        cdef Py_ssize_t slot = hash & (self._slots - 1)
-        cdef Device* device
+        """That of the id, which is new where it was not known. Mostly that of the event before, as clients send what
+        one device did together."""
+        cdef Device* device = &self._devices[self._latest_device]
+        cdef uint64_t hash
+        cdef Py_ssize_t slot
+        if self._device_count and _is_of(anonymous_id, device):
+            return device
+        hash = _hash(anonymous_id)
+        slot = hash & (self._slots - 1)
         while self._in_slots[slot]:
-            device = &self._devices[self._in_slots[slot] - 1]
-            if device.hash == hash and equals(anonymous_id, <const char*>device.anonymous_id.at, device.anonymous_id.size):
+            self._latest_device = self._in_slots[slot] - 1
+            device = &self._devices[self._latest_device]
+            if device.hash == hash and _is_of(anonymous_id, device):
                 return device
             slot = slot + 1 & self._slots - 1
         if 2 * self._device_count == self._slots:
             self._make_room(4 * self._slots)
             return self._device(anonymous_id)
-        device = &self._devices[self._device_count]
+        self._latest_device = self._device_count
+        device = &self._devices[self._latest_device]
         memset(device, 0, sizeof(Device))
         device.anonymous_id, device.hash = anonymous_id, hash
         self._device_count += 1
@@ -219,6 +226,10 @@ cdef class PlainOwners:
             self._facts, self._fact_room = facts, room
         self._fact_count += 1
         return &self._facts[self._fact_count - 1]
+
+
+cdef bint _is_of(Span anonymous_id, Device* device) noexcept nogil:
+    return equals(anonymous_id, <const char*>device.anonymous_id.at, device.anonymous_id.size)
 
 
 cdef list _points(Fact** facts, Py_ssize_t count):

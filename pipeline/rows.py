@@ -10,9 +10,11 @@ import msgspec
 
 from topics import control
 from topics.control import Project
-from topics.records import UNREADABLE, RawRecord, Written
+from topics.records import UNREADABLE, RawRecord
+from topics.written import Written
 
 Rows: TypeAlias = Callable[[Sequence[RawRecord]], list[bytes]]
+"""Each of what it returns is a row, or several by lines."""
 
 
 def rows_as_they_are(records: Sequence[RawRecord]) -> list[bytes]:

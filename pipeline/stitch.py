@@ -90,7 +90,7 @@ def _take_in(
     """Publish what an event says of who is who. What it says of its own anonymous id is kept here too: of another id
     another partition keeps the state."""
     for link in said.links:
-        decision.links.append((record.key, links.encode(link), record.timestamp, ()))
+        decision.links.append(record.key, links.encode(link), record.timestamp)
         if link.anonymous_id == event.anonymous_id:
             if link.kind is links.FIRST and owners.already_merged(link):
                 decision.rejected.append(dead_letters.dead_letter(record, _ALREADY_MERGED))

@@ -22,9 +22,10 @@ from store.errors import BadRows, StoreUnavailable
 from store.tables import EDGES, EVENTS, LINKS, REJECTED
 from topics import names
 from topics.raw import read_stamp
-from topics.records import UNREADABLE, PlacedRecord, RawRecord, Record, Written
+from topics.records import UNREADABLE, PlacedRecord, RawRecord, Record
 from topics.rejected import Reason
 from topics.stitched import decode_receipt
+from topics.written import Written
 
 _TOPIC: Final = {EVENTS: names.STITCHED, LINKS: names.LINKS, EDGES: names.MERGES, REJECTED: names.REJECTED}
 _KNOWN: Final = f"""

@@ -1,7 +1,7 @@
 """Records as they are read from a topic and as they are written to one."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol, Self, TypeVar, overload
+from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What decoding bytes as JSON raises that are none, or not what was expected, or nested too deep."""
@@ -70,32 +70,3 @@ class PlacedRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
-
-
-class Written(Sequence[RawRecord]):
-    """Records that were published one behind the other, as a consumer would hand them out. Each is made when it is
-    asked for, as most are never looked at."""
-
-    def __init__(self, topic: str, partition: int, first_offset: int, records: Sequence[Record]) -> None:
-        self._topic = topic
-        self._partition = partition
-        self.first_offset = first_offset
-        self._records = records
-
-    def values(self) -> list[bytes]:
-        """The records' values, of a tombstone b""."""
-        return [value or b"" for _, value, _, _ in self._records]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    @overload
-    def __getitem__(self, at: int) -> RawRecord: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[RawRecord]: ...
-    def __getitem__(self, at: int | slice) -> RawRecord | list[RawRecord]:
-        if isinstance(at, slice):
-            return [self[row] for row in range(len(self))[at]]
-        row = range(len(self))[at]
-        key, value, timestamp, headers = self._records[row]
-        return PlacedRecord(self._topic, self._partition, self.first_offset + row, timestamp, key, value, headers)

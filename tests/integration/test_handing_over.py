@@ -15,7 +15,7 @@ from topics.stitched import StitchedEvent, encode
 # Each batch of events that a sink gets is told in the log: as read from Kafka, or as handed over by the stitch agent.
 TOLD = """
 import agents.sink
-from topics.records import Written
+from topics.written import Written
 plain_offer, handed = agents.sink.Sink.offer, 0
 def offer(self, records, acknowledge):
     global handed

@@ -40,7 +40,7 @@ def test_due_at_once_when_full() -> None:
 def test_rows_of_a_poll_are_one_block() -> None:
     batch = SinkBatch()
     for rows in ([b"a", b"b"], [], [b"c"]):
-        batch.append([record()], rows, lambda: None, 0.0)
+        batch.append([record() for _ in rows] or [record()], rows, lambda: None, 0.0)
     assert (batch.blocks, batch.rows, len(batch.acknowledge)) == ([b"a\nb", b"c"], 3, 3)
 
 

@@ -110,7 +110,7 @@ def test_worker_without_guarantees_keeps_repeats_and_ties_nobody() -> None:
     bare = unguarded.decide(batch, SeenIds(60), {}, rules)
     guarded = stitch.decide(batch, SeenIds(60), {}, rules)
     assert len(bare.stitched) == 2
-    assert (bare.links, bare.owners, len(bare.claimed)) == ([], {}, 0)
+    assert ([*bare.links], bare.owners, len(bare.claimed)) == ([], {}, 0)
     assert bare.stitched[0] == guarded.stitched[0]
 
 

@@ -15,6 +15,7 @@ from broker.batch_header import NO_CODEC, ZSTD
 from broker.encoded_batch import EncodedBatch, compress_fast, filled_batch
 from tests import compiled
 from tests.kafka_batches import MIXED, builder, built, record_lists
+from topics.lines import Lines
 from topics.records import Record
 
 compiled.needs("broker.record_codec")
@@ -64,6 +65,26 @@ def test_compressed_batch_holds_the_same_records_in_no_more_room(monkeypatch: py
     assert len(fast) < 1.05 * len(usual)
     found = [(record.key, record.value) for record in MemoryRecords(fast).next_batch()]
     assert found == [(key, value) for key, value, *_ in LOADED]
+
+
+LINES = Lines()
+for each in (*MIXED, *LOADED):
+    LINES.append(each[0], b'{"at":%d}' % each[2], each[2])
+
+
+@pytest.mark.parametrize("start", [0, 1, len(LINES) - 1])
+@pytest.mark.parametrize("size", [1, 5_000, 1 << 24])
+def test_lines_are_written_as_the_records_that_they_are(size: int, start: int) -> None:
+    lines, records = (EncodedBatch(those, start, size, NO_CODEC) for those in (LINES, [*LINES]))
+    assert lines._build() == records._build() == built([*LINES][start:], batch_size=size)
+    assert lines.record_count() == records.record_count()
+
+
+def test_lines_without_a_line_for_each_key_are_no_records() -> None:
+    lines = Lines()
+    lines.extend(b"{}\n", [b"k", b"k"], [1, 2])
+    with pytest.raises(ValueError, match="more keys than lines"):
+        EncodedBatch(lines, 0, 1 << 24)
 
 
 def test_what_compression_would_enlarge_is_sent_as_it_is() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _record(offset: int, example: dict[str, object]) -> TestRecord:
     )
 
 
-def shown(records: list[Record]) -> list[dict[str, object]]:
+def shown(records: Iterable[Record]) -> list[dict[str, object]]:
     return [
         {
             "key": (key or b"").decode(),
