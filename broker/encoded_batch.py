@@ -36,9 +36,10 @@ class EncodedBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka has no types
     and what aiokafka's own would be, byte for byte, but for what compression makes of it."""
 
     def __init__(self, records: Sequence[Record], start: int, most_bytes: int, codec: int = ZSTD) -> None:
-        body, self._relative_offset, self._latest = encode_records(records, start, most_bytes - header.SIZE)
+        body, self._relative_offset, self._first, self._latest = encode_records(
+            records, start, most_bytes - header.SIZE
+        )
         self._body, self._codec = _compressed(body, codec)
-        self._first_timestamp = records[start][2]
         self._closed = True
         self._buffer: bytes | None = None
         self._producer = -1, -1, 0
@@ -56,7 +57,7 @@ class EncodedBatch(BatchBuilder):  # type: ignore[misc]  # aiokafka has no types
 
     def _built(self) -> bytes:
         body, count = self._body, self._relative_offset
-        first, latest = self._first_timestamp, self._latest
+        first, latest = self._first, self._latest
         checked = header.CHECKED.pack(self._codec, count - 1, first, latest, *self._producer, count)
         crc = calc_crc32c(checked + body)
         size = header.SIZE - header.LENGTH.size + len(body)

@@ -12,7 +12,7 @@ class LightRecord:
     value: bytes | None
     headers: Headers
 
-def encode_records(records: Sequence[Record], start: int, room: int) -> tuple[bytes, int, int]: ...
+def encode_records(records: Sequence[Record], start: int, room: int) -> tuple[bytes, int, int, int]: ...
 def decode_records(
     body: bytes | memoryview,
     count: int,

@@ -68,7 +68,7 @@ cdef class LightRecord:
 
 def encode_records(records, Py_ssize_t start, Py_ssize_t room):
     """As many records from `start` on as take less than `room` bytes, but one at least; how many they are, and the
-    latest timestamp of them. Offsets and timestamps are written as what they are behind the first."""
+    first and the latest timestamp of them. Offsets and timestamps are written as what they are behind the first."""
     cdef bint are_lines = type(records) is Lines
     cdef list those = records.keys if are_lines else records if type(records) is list else list(records)
     cdef list timestamps = records.timestamps_ms if are_lines else None
@@ -103,7 +103,7 @@ def encode_records(records, Py_ssize_t start, Py_ssize_t room):
             latest = max(latest, parts[offset].timestamp)
     finally:
         PyMem_Free(parts)
-    return body, count, latest
+    return body, count, first, latest
 
 
 def decode_records(
