@@ -116,7 +116,11 @@ class Sink:
                 records = await self._records_of(stretches)
         gone = sum(stretch.records for stretch in stretches) - len(records)
         if gone:
-            logger.error("%s: %d of the records whose rows the store refused are no longer in Kafka", self.table, gone)
+            logger.error(
+                "%s: the store refused rows whose records Kafka no longer has: %d are not stored. Keep records for longer"
+                " than the store may be away",
+                self.table, gone,
+            )  # fmt: skip
         return records
 
     async def _insert_when_possible(self, rows: Sequence[bytes], token: str) -> None:
