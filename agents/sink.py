@@ -26,6 +26,8 @@ from topics.rejected import Reason
 
 logger = logging.getLogger(__name__)
 
+_GONE = "Kafka no longer has; they are not stored. Let topics keep records for longer than the store may be away"
+
 
 class Sink:
     """One table's sink. `rows` makes the table's rows (JSONEachRow) of records."""
@@ -116,11 +118,7 @@ class Sink:
                 records = await self._records_of(stretches)
         gone = sum(stretch.records for stretch in stretches) - len(records)
         if gone:
-            logger.error(
-                "%s: the store refused rows whose records Kafka no longer has: %d are not stored. Keep records for longer"
-                " than the store may be away",
-                self.table, gone,
-            )  # fmt: skip
+            logger.error("%s: of the rows that the store refused, %d are of records that %s", self.table, gone, _GONE)
         return records
 
     async def _insert_when_possible(self, rows: Sequence[bytes], token: str) -> None:
