@@ -174,7 +174,8 @@ def test_whatever_the_table_says_of_a_device_is_read_as_in_python(
     users: Sequence[str | None], kind: LinkKind, then: Sequence[str]
 ) -> None:
     said = [
-        LinkFact("p", "anon-1", user, n, f"f{n}", RESET if user is None else kind, n) for n, user in enumerate(users)
+        LinkFact("p", "anon-1", user, float(n), f"f{n}", RESET if user is None else kind, float(n))
+        for n, user in enumerate(users)
     ]
     owners = {anonymous_key("p", "anon-1"): encode(with_facts(NOBODY, said, 10))}
     bodies: list[dict[str, object]] = [
@@ -189,12 +190,22 @@ def test_whatever_the_table_says_of_a_device_is_read_as_in_python(
 @pytest.mark.parametrize("at", [0, 0.001, 5, 5.25, 1.0000001, 1e16, 3e-5, START_MS / 1000])
 @pytest.mark.parametrize("count", [1, 15, 16, 20])
 def test_whatever_moments_the_table_has_a_row_goes_on_as_in_python(message_id: str, at: float, count: int) -> None:
-    said = [LinkFact("p", "anon-1", "u1", at + n, f"{message_id}{n}", LinkKind.EXACT, n) for n in range(count)]
+    said = [LinkFact("p", "anon-1", "u1", float(at + n), f"{message_id}{n}", LinkKind.EXACT, 0.0) for n in range(count)]
     owners = {anonymous_key("p", "anon-1"): encode(with_facts(NOBODY, said, 10))}
     again: dict[str, object] = {"type": "identify", "userId": "u1", "anonymousId": "anon-1"}
     batch = [raw_call({**again, "messageId": f"{n}"}, at_ms=START_MS + n, offset=n) for n in range(3)]
     decision = assert_decided_alike([*batch, track(4, anonymousId="anon-1")], owners, RULES)
     assert stitched.decode(decision.stitched[-1][1] or b"").stitched_user_id == "u1"
+
+
+def test_facts_of_one_moment_are_in_the_order_of_their_ids_however_these_are_written() -> None:
+    said = [LinkFact("p", "A", "u1", START_MS / 1000, 'quo"te', LinkKind.EXACT, 0.0)]
+    owners = {anonymous_key("p", "A"): encode(with_facts(NOBODY, said, 10))}
+    batch = [track(0, userId="u1", type="identify", messageId=message_id) for message_id in ("quoAte", "quo!te")]
+    decision = assert_decided_alike(batch, owners, RULES)
+    [row] = decision.owners.values()
+    assert row is not None
+    assert [point.message_id for point in decode(row).points] == ["quo!te", 'quo"te', "quoAte"]
 
 
 def test_a_row_with_more_points_than_are_kept_today_is_read_as_in_python() -> None:
@@ -219,7 +230,7 @@ def test_a_fact_that_is_in_the_row_already_changes_no_row() -> None:
 
 
 def test_a_row_that_is_cut_off_is_no_row_in_compiled_code_either() -> None:
-    said = [LinkFact("p", "anon-1", "u1", n, f"f{n}", LinkKind.EXACT, n) for n in range(2)]
+    said = [LinkFact("p", "anon-1", "u1", float(n), f"f{n}", LinkKind.EXACT, 0.0) for n in range(2)]
     row = encode(with_facts(NOBODY, said, 10))
     asked = raw_call({"type": "track", "event": "Viewed", "anonymousId": "anon-1"})
     for size in range(1, len(row)):
