@@ -108,8 +108,8 @@ class Sink:
         token = batch.insert_token()
         try:
             await self._insert_when_possible(batch.blocks, token)
-        except BadRows as error:
-            await self._isolate(await self._read_again(batch.stretches), token, error)
+        except BadRows:
+            await self._insert_good(await self._read_again(batch.stretches), f"{token}=")
 
     async def _read_again(self, stretches: Sequence[Stretch]) -> list[RawRecord]:
         records: list[RawRecord] = []
@@ -120,6 +120,12 @@ class Sink:
         if gone:
             logger.error("%s: of the rows that the store refused, %d are of records that %s", self.table, gone, _GONE)
         return records
+
+    async def _insert_good(self, records: Sequence[RawRecord], token: str) -> None:
+        try:
+            await self._insert_when_possible(self._rows(records), token)
+        except BadRows as error:
+            await self._isolate(records, token, error)
 
     async def _insert_when_possible(self, rows: Sequence[bytes], token: str) -> None:
         if not rows:
@@ -135,10 +141,7 @@ class Sink:
             return
         middle = len(records) // 2
         for half, sign in ((records[:middle], "<"), (records[middle:], ">")):
-            try:
-                await self._insert_when_possible(self._rows(half), f"{token}{sign}")
-            except BadRows as still:
-                await self._isolate(half, f"{token}{sign}", still)
+            await self._insert_good(half, f"{token}{sign}")
 
     async def _reject(self, record: RawRecord, error: BadRows) -> None:
         if record.topic == REJECTED:
