@@ -12,12 +12,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.records_to_delete import RecordsToDelete
 from click.testing import CliRunner
 
-from broker.connection import client_options
 from broker.scan import scanner
 from cli.audit import audit
 from cli.dead_letters import dead_letters
@@ -26,6 +22,7 @@ from pipeline.settings import as_environ
 from tests.fixtures.system import System
 from tests.pausing import paused
 from tests.records import START_MS, TestRecord, raw_call
+from tests.retention import take_away
 from tests.rows import event_row, insert
 from tests.waiting import eventually
 from topics.control import Forgotten
@@ -386,7 +383,4 @@ def test_what_events_raw_no_longer_keeps_is_not_audited(
 async def delete_records_before_the_last(system: System, partition: int) -> None:
     async with scanner(system.settings) as scan:
         end = (await scan.ends(RAW))[partition]
-    admin = AIOKafkaAdminClient(**client_options(system.settings))
-    await admin.start()
-    await admin.delete_records({TopicPartition(RAW, partition): RecordsToDelete(end - 1)})
-    await admin.close()
+    await take_away(system.settings, RAW, {partition: end - 1})

@@ -15,11 +15,8 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from click.testing import CliRunner
 
-from broker.connection import client_options
 from broker.scan import scanner
 from cli.dead_letters import dead_letters
 from cli.export import export
@@ -51,6 +48,7 @@ from tests.integration.replaying import (
     succeeds,
     traces,
 )
+from tests.retention import take_away
 from tests.waiting import eventually
 from topics.control import Project
 from topics.names import RAW
@@ -357,14 +355,9 @@ def test_range_that_retention_has_taken_is_refused(system: System, project: str)
 
 
 async def take_all_but_the_last(system: System) -> None:
-    """As retention does."""
     async with scanner(system.settings) as scan:
         ends = await scan.ends(RAW)
-    admin = AIOKafkaAdminClient(**client_options(system.settings))
-    await admin.start()
-    gone = {TopicPartition(RAW, p): RecordsToDelete(before_offset=end - 1) for p, end in ends.items() if end}
-    await admin.delete_records(gone)
-    await admin.close()
+    await take_away(system.settings, RAW, {p: end - 1 for p, end in ends.items() if end})
 
 
 def tear_a_journal(system: System, replay: Replay) -> None:

@@ -24,12 +24,10 @@ LONG_S = 3600.0  # longer than any test may take
 @asynccontextmanager
 async def running_sink(system: System, store: str) -> AsyncIterator[Sink]:
     """One row makes it full."""
-    opened = open_store(store)
+    opened, producer = open_store(store), DurableProducer(system.settings)
     read_again = partial(records_of, system.settings)
     limits = BatchLimits(max_rows=1, max_bytes=1 << 20, max_wait_s=0.01)
-    sink = Sink(
-        "events_stored", opened, DurableProducer(system.settings), read_again, limits, rows_as_they_are, Pulse()
-    )
+    sink = Sink("events_stored", opened, producer, read_again, limits, rows_as_they_are, Pulse())
     running = asyncio.create_task(sink.run())
     try:
         yield sink
@@ -37,6 +35,7 @@ async def running_sink(system: System, store: str) -> AsyncIterator[Sink]:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+        await producer.stop()
         opened.close()
 
 
