@@ -6,9 +6,11 @@ from setuptools import setup
 compiled = [
     "broker/record_codec.pyx",
     "pipeline/dialects/segment_plain.pyx",
+    "pipeline/id_search.pyx",
     "pipeline/id_table.pyx",
     "pipeline/plain_batch.pyx",
     "pipeline/plain_owners.pyx",
+    "pipeline/row_table.pyx",
 ]
 modules = cythonize(compiled, build_dir="build")
 for module in modules:

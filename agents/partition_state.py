@@ -13,7 +13,7 @@ from typing import Final
 from broker.log import LogReader
 from pipeline.decision import Decision
 from pipeline.dedupe import SLACK_S, SeenIds, id_text, seen_id, seen_ids
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from topics.names import IDENTITY_CHANGELOG, STITCHED
 from topics.records import UNREADABLE, RawRecord
 from topics.stitched import Receipt, decode_receipt

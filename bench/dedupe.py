@@ -23,7 +23,7 @@ import psutil
 from bench import load
 from bench.results import Figure
 from pipeline.dedupe import SeenIds, id_text, seen_ids
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 
 WINDOW_S = 86_400
 START_S = 1_790_000_000.0

@@ -27,7 +27,7 @@ from broker.batch_header import NO_CODEC
 from broker.encoded_batch import EncodedBatch
 from broker.fetched_batch import FetchedBatches, LightPartitionRecords
 from pipeline.dedupe import SeenIds, seen_id
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from pipeline.rules import Rules
 from pipeline.stitch import decide
 from pipeline.validate import validate

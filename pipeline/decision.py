@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from topics.lines import Lines
 from topics.records import Record
 

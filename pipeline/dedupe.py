@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.dedupe_folder import DamagedState, IdFolder
-from pipeline.dedupe_slice import Batch, IdSlice, Receipts
+from pipeline.dedupe_slice import IdSlice
+from pipeline.receipts import Receipts
 
 try:
     from pipeline.id_table import IdTable as IdTable
@@ -65,10 +66,8 @@ class SeenIds:
         """Of each row 1 where its id was received less than a window before, or later; else 0."""
         known = np.zeros(len(receipts), np.uint8)
         self._recent.mark(receipts, self.window_ms, known)
-        if self._slices:
-            batch = Batch.of(receipts, self.window_ms)
-            for piece in self._slices:
-                known[piece.repeated(batch)] = 1
+        for piece in self._slices:
+            piece.mark(receipts, self.window_ms, known)
         return known
 
     def has(self, seen_id: bytes, received_at: float) -> bool:

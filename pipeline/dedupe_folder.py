@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from pipeline.dedupe_slice import IdSlice, Receipts, filter_words
+from pipeline.dedupe_slice import IdSlice, filter_words
+from pipeline.receipts import Receipts
 
 FORMAT = 1
 CHECKPOINT = "checkpoint"

@@ -4,7 +4,7 @@ whipstitch was installed without a C compiler."""
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 
 
 class IdTable:

@@ -6,7 +6,7 @@ import numpy as np
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport INT64_MIN as FREE, int64_t, uint8_t, uint64_t
 
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 
 cdef enum:
     LEAST_BITS = 6

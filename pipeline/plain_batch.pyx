@@ -14,19 +14,18 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pipeline.blake2b cimport BLOCK, LONGEST, blake2b_of_blocks, blake2b_of_padded
 from pipeline.dialects.segment_plain cimport PlainCall, read_plain, write_plain
-from pipeline.id_table cimport IdTable
 from pipeline.plain_json cimport Span, equals, text_of
 from pipeline.plain_owners cimport PlainOwners
 from pipeline.plain_stamp cimport Stamp, stamp_of
 from pipeline.plain_write cimport put, put_seconds, put_text
+from pipeline.row_table cimport RowTable
 
 from pipeline.blocked import is_blocked
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from pipeline.validate import SYNTHETIC_PREFIX
 from topics.raw import STAMP_HEADER
 
 cdef enum:
-    AHEAD = 2  # rows
     AROUND = 256  # more than the names in a fact and its instants take
     AT_ONCE = 4
     ROOM = AT_ONCE * BLOCK
@@ -56,11 +55,8 @@ cdef class PlainBatch:
     cdef list _link_keys, _link_timestamps
     cdef char* _links  # as lines
     cdef Py_ssize_t _links_size, _links_room
-    cdef IdTable _claimed  # None where there is no dedupe
+    cdef RowTable _claimed  # None where there is no dedupe
     cdef const uint8_t[::1] _known
-    cdef const uint64_t[::1] _high, _low
-    cdef const int64_t[::1] _received_at_ms
-    cdef int64_t _window_ms
 
     def __cinit__(self, records, Py_ssize_t max_event_bytes):
         cdef Py_ssize_t row
@@ -162,20 +158,12 @@ cdef class PlainBatch:
 
     cdef int _claim_of(self, claims) except -1:
         if claims is not None:
-            self._claimed, self._known, self._window_ms = claims.claimed, claims.known, claims.window_ms
-            told = claims.receipts
-            self._high, self._low, self._received_at_ms = told.high, told.low, told.received_at_ms
+            self._claimed, self._known = claims.claimed, claims.known
         return 0
 
     cdef bint _claim(self, Py_ssize_t row) except -1:
         """`Claims.claim`."""
-        if self._claimed is None:
-            return True
-        if row + AHEAD < self._high.shape[0]:
-            self._claimed.fetch_ahead(self._high[row + AHEAD])
-        if self._known[row]:
-            return False
-        return self._claimed.claim(self._high[row], self._low[row], self._received_at_ms[row], self._window_ms)
+        return self._claimed is None or not self._known[row] and self._claimed.claim(row)
 
     cdef bytes _owner(self, key, timestamp, PlainCall* plain):
         """As JSON, who did an event without a user; None where it has one."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipeline.dedupe import id_text, seen_ids
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from pipeline.without_compiler import PlainBatch
 from topics.raw import read_stamp
 from topics.records import UNREADABLE, RawRecord

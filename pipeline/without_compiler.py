@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from pipeline.claims import Claims
 from pipeline.decision import Decision
-from pipeline.dedupe_slice import Receipts
 from pipeline.owners import Owners
+from pipeline.receipts import Receipts
 from topics.records import RawRecord
 
 

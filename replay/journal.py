@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, Self
 import msgspec
 import numpy as np
 
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from replay.errors import Interrupted
 
 _HEAD: Final = struct.Struct("<I16s")

@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from pipeline.decision import Decision
 from pipeline.dedupe import SeenIds
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from pipeline.rules import Rules
 from pipeline.stitch import decide
 from replay.journal import Frame

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from pipeline.dedupe import SeenIds, seen_id
-from pipeline.dedupe_slice import Receipts
 from pipeline.identity import NOBODY, with_facts
 from pipeline.owner_rows import decode, encode
+from pipeline.receipts import Receipts
 from pipeline.reserved import ALIAS
 from pipeline.rules import Rules
 from pipeline.validate import SYNTHETIC_PREFIX

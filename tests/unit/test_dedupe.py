@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.claims import Claims
 from pipeline.dedupe import SLACK_S, SeenIds, seen_id
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 
 WINDOW_S = 100.0
 ID = seen_id("p", "m")

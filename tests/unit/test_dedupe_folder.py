@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.dedupe import SLACK_S, SeenIds, seen_id
 from pipeline.dedupe_folder import CHECKPOINT
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from tests.unit.test_dedupe import PlainSeenIds, is_known, numbered
 
 WINDOW_S = 100.0

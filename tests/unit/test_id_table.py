@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline import id_dict
 from pipeline.dedupe import IdTable
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 
 TABLES = pytest.mark.parametrize("table", [IdTable, id_dict.IdTable])
 # Some that share a half, some that want the same place, at the ends of the table and within.

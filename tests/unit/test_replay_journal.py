@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from replay.journal import Frame, Journal
 
 RECEIPTS = Receipts.of([b"a" * 16, b"b" * 16], [1_790_000_000.001, 0.5])

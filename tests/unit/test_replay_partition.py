@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.dedupe import SeenIds
-from pipeline.dedupe_slice import Receipts
+from pipeline.receipts import Receipts
 from pipeline.rules import Rules
 from replay.journal import Frame
 from replay.partition import Decided, Partition

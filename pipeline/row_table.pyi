@@ -1,0 +1,1 @@
+from pipeline.row_dict import RowTable as RowTable
