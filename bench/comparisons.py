@@ -40,9 +40,10 @@ class Comparison:
 
 
 _WORKER: Final = Workers("worker")
-# Each worker that is added finds CPU to spare, for itself and for what Kafka and the store do for it, on two cores too.
-_A_QUARTER: Final = Workers("a worker at a quarter of a core", cores=0.25)
-_TWO_QUARTERS: Final = Workers("two workers at a quarter of a core each", count=2, cores=0.25)
+# Each worker that is added finds CPU to spare on two cores too: for itself, and for what Kafka and the store do for it,
+# which is four times as much.
+_AN_EIGHTH: Final = Workers("a worker at an eighth of a core", cores=0.125)
+_TWO_EIGHTHS: Final = Workers("two workers at an eighth of a core each", count=2, cores=0.125)
 _UNGUARDED: Final = Workers("worker without dedupe and identity", command=("-m", "bench.unguarded"))
 
 COMPARISONS: Final = (
@@ -51,7 +52,7 @@ COMPARISONS: Final = (
     Comparison("f_naive", _WORKER, Peer("F-naive", "f_naive", stores="events")),
     Comparison("l1", _WORKER, Peer("L1", "l1")),
     Comparison("guarantees", _WORKER, _UNGUARDED),
-    Comparison("two_workers", _TWO_QUARTERS, _A_QUARTER, Load.EVEN, is_by_wall=True),
+    Comparison("two_workers", _TWO_EIGHTHS, _AN_EIGHTH, Load.EVEN, is_by_wall=True),
     Comparison("faust_agent", _WORKER, Peer("S-faust", "faust_agent", stores="different"), load=Load.SHORT),
     Comparison("quix", _WORKER, Peer("Quix Streams", "quix", "different", is_foreign=True), load=Load.SHORT),
     Comparison("bytewax_flow", _WORKER, Peer("Bytewax", "bytewax_flow", "different", is_foreign=True), load=Load.SHORT),
