@@ -3,6 +3,7 @@
 
 import numpy as np
 
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport INT64_MIN as FREE, int64_t, uint8_t, uint64_t
 
@@ -12,11 +13,20 @@ cdef enum:
     LEAST_BITS = 6
     AHEAD = 8  # rows
 
+cdef struct Slot:
+    int64_t received_at_ms  # `FREE` where the slot is
+    uint64_t high, low
+
 cdef extern from *:
     void fetch "__builtin_prefetch"(const void* address) noexcept nogil
 
 
+@cython.final
 cdef class IdTable:
+    cdef Slot* _slots
+    cdef int _bits  # there are 2 to this power
+    cdef Py_ssize_t _used
+
     def __cinit__(self, Py_ssize_t room=0):
         self._bits = LEAST_BITS
         while self._is_too_small_for(room):
